@@ -1,0 +1,92 @@
+# Copyright (c) quai contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Secrets of a stack, as the files that hold them and as what the compose file says of those."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+def environment_text(environment: Mapping[str, Any]) -> str:
+    """The variables as a file that a POSIX shell reads; every value is quoted, so none is ever interpreted."""
+    lines = []
+    for name in sorted(environment):
+        if not VARIABLE.match(name):
+            raise AnsibleFilterError(f"{name!r} is not the name of an environment variable: letters, digits and _ are")
+        value = str(environment[name]).replace("'", "'\\''")
+        lines.append(f"{name}='{value}'\n")
+    return "".join(lines)
+
+
+def file_name(path: str) -> str:
+    """A flat name for the host's copy of a file at C(path) of a container."""
+    return path.strip("/").replace("/", "--")
+
+
+def secret_files(secrets: Mapping[str, Mapping[str, Any]], directory: str) -> list[dict[str, Any]]:
+    """Entries for C(quai.ops.file_set): one file of variables and one for each rendered file of each service."""
+    if not secrets:
+        return []
+    entries: list[dict[str, Any]] = [{"path": directory, "state": "directory", "mode": "0700"}]
+    for service in sorted(secrets):
+        owner = str(secrets[service].get("owner", 0))
+        common = {"owner": owner, "group": owner, "mode": "0600", "secret": True}
+        if secrets[service].get("environment"):
+            content = environment_text(secrets[service]["environment"])
+            entries.append({"path": f"{directory}/{service}.env", "content": content, **common})
+        for path, content in sorted((secrets[service].get("files") or {}).items()):
+            entries.append({"path": f"{directory}/{service}--{file_name(path)}", "content": content, **common})
+    return entries
+
+
+def secret_mounts(secrets: Mapping[str, Mapping[str, Any]], directory: str) -> dict[str, Any]:
+    """Option O(secrets) of C(quai.ops.compose_stack): where the files are, and a digest that changes with them."""
+    mounts = {}
+    for service, given in secrets.items():
+        document = json.dumps([given.get("owner", 0), given.get("environment"), given.get("files")], sort_keys=True)
+        mounts[service] = {
+            "environment": f"{directory}/{service}.env" if given.get("environment") else "",
+            "files": {
+                f"{directory}/{service}--{file_name(path)}": path for path in sorted(given.get("files") or {})
+            },
+            "digest": hashlib.sha256(document.encode()).hexdigest()[:16],
+        }
+    return mounts
+
+
+def registry_login(registry: Mapping[str, Any]) -> dict[str, str]:
+    """A registry's entry in Docker's C(config.json)."""
+    text = f"{registry['username']}:{registry.get('password', '')}"
+    return {"auth": base64.b64encode(text.encode()).decode()}
+
+
+def registry_ca_file(registry: Mapping[str, Any]) -> dict[str, str]:
+    """Entry for C(quai.ops.file_set): the authority that the engine trusts for a registry."""
+    return {
+        "path": f"/etc/docker/certs.d/{registry['host']}/ca.crt",
+        "content": str(registry["ca_certificate"]).rstrip("\n") + "\n",
+        "mode": "0644",
+    }
+
+
+class FilterModule:
+    """Filters of the role docker_stack."""
+
+    def filters(self) -> dict[str, Any]:
+        """Names and functions."""
+        return {
+            "registry_ca_file": registry_ca_file,
+            "registry_login": registry_login,
+            "secret_files": secret_files,
+            "secret_mounts": secret_mounts,
+        }

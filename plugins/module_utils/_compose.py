@@ -1,0 +1,265 @@
+# Copyright (c) quai contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compose stacks as data: what a definition becomes on a host, and what must change for it. No I/O here.
+
+A service is compared by a label of our own (C(quai.config), a digest of its whole definition). It means the same under
+every version of Compose, exists before an image is pulled, and makes Compose itself recreate what differs.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+CONFIG_LABEL = "quai.config"
+SECRET_ENVIRONMENT = "/run/secrets/quai.env"  # noqa: S105 - a path
+# Reads the secrets inside the container, so that they stand in no compose file, argument or `docker inspect`.
+_WITH_SECRETS = f'set -a; . {SECRET_ENVIRONMENT}; set +a; exec "$$@"'
+_SHELL_WITH_SECRETS = f"set -a; . {SECRET_ENVIRONMENT}; set +a; "
+
+Definition = dict[str, Any]
+
+
+class StackError(Exception):
+    """The definition cannot be run; the message names the service and what would be right."""
+
+
+@dataclass(frozen=True)
+class SecretMount:
+    """What a service gets from its secrets: an environment file, and files at paths of the container."""
+
+    environment: str = ""
+    files: tuple[tuple[str, str], ...] = ()
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container of the stack as the engine reports it."""
+
+    service: str
+    name: str
+    config: str
+    status: str
+    health: str = ""
+    exit_code: int = 0
+    restarts: int = 0
+    image: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Action:
+    """What must happen to one service: create, recreate, start or remove."""
+
+    service: str
+    verb: str
+    image: str = ""
+
+
+def prepare(
+    definition: Definition,
+    *,
+    secrets: Mapping[str, SecretMount],
+    images: Mapping[str, str],
+    log_max_size: str = "10m",
+    log_max_files: int = 3,
+    public_ports: Iterable[int] = (),
+) -> Definition:
+    """The compose file as it is written: images pinned, logs capped, secrets mounted, every service labelled.
+
+    C(images) maps a reference by tag to the one by digest; a reference it does not know stays as it is.
+    Raises StackError for a port published beyond loopback that is not in C(public_ports).
+    """
+    result = copy.deepcopy(definition)
+    services: dict[str, Definition] = result.get("services") or {}
+    if not services:
+        raise StackError("the stack has no services; give at least one below services")
+    unknown = sorted(set(secrets) - set(services))
+    if unknown:
+        raise StackError(f"secrets are given for {', '.join(unknown)}, which the stack does not have")
+    for name, service in services.items():
+        if not isinstance(service, dict) or not service.get("image"):
+            raise StackError(f"service {name} has no image; name one, with a tag or a digest")
+        _refuse_public_ports(name, service, set(public_ports))
+        service["image"] = images.get(service["image"], service["image"])
+        service.setdefault("restart", "unless-stopped")
+        service.setdefault(
+            "logging", {"driver": "json-file", "options": {"max-size": log_max_size, "max-file": str(log_max_files)}}
+        )
+        if name in secrets:
+            _mount_secrets(name, service, secrets[name])
+        service.pop("x-quai", None)
+        labels = service.setdefault("labels", {})
+        labels[CONFIG_LABEL] = _digest(name, service, result)
+    return result
+
+
+def _refuse_public_ports(name: str, service: Definition, public: set[int]) -> None:
+    for port in service.get("ports") or []:
+        if isinstance(port, dict):
+            address, published = str(port.get("host_ip", "")), str(port.get("published", ""))
+        else:
+            parts = str(port).split("/", 1)[0].rsplit(":", 2)
+            address = parts[0].strip("[]") if len(parts) == 3 else ""
+            published = parts[-2] if len(parts) > 1 else ""
+        loopback = address in ("127.0.0.1", "::1", "localhost")
+        if not loopback and not (published.isdigit() and int(published) in public):
+            raise StackError(
+                f"service {name} publishes port {port!r} on every address of the host; bind it to 127.0.0.1, or name "
+                f"the port in docker_stack_public_ports if the world is meant to reach it"
+            )
+
+
+def _mount_secrets(name: str, service: Definition, mount: SecretMount) -> None:
+    volumes = service.setdefault("volumes", [])
+    volumes += [f"{source}:{target}:ro" for source, target in mount.files]
+    service.setdefault("labels", {})["quai.secrets"] = mount.digest
+    if not mount.environment:
+        return
+    volumes.append(f"{mount.environment}:{SECRET_ENVIRONMENT}:ro")
+    command = service.get("command")
+    entrypoint = service.get("entrypoint") or []
+    if not command and not entrypoint:
+        raise StackError(
+            f"service {name} has secrets in its environment, so its command must be declared: quai starts it through a "
+            f"shell that reads them first, and cannot see the command inside the image"
+        )
+    if isinstance(entrypoint, str) or (entrypoint and isinstance(command, str)):
+        raise StackError(f"service {name}: with secrets, give entrypoint and command as lists")
+    service["command"] = [*entrypoint, *(command or [])] if entrypoint else command
+    service["entrypoint"] = ["/bin/sh", "-c", _WITH_SECRETS, "quai"]
+    test = (service.get("healthcheck") or {}).get("test")
+    if isinstance(test, str):
+        service["healthcheck"]["test"] = ["CMD-SHELL", _SHELL_WITH_SECRETS + test]
+    elif test and test[0] == "CMD-SHELL":
+        service["healthcheck"]["test"] = ["CMD-SHELL", _SHELL_WITH_SECRETS + test[1]]
+    elif test and test[0] == "CMD":
+        service["healthcheck"]["test"] = ["CMD", "/bin/sh", "-c", _WITH_SECRETS, "quai", *test[1:]]
+
+
+def _digest(name: str, service: Definition, whole: Definition) -> str:
+    """Digest of a service with the networks and volumes that it uses."""
+    labels = {key: value for key, value in (service.get("labels") or {}).items() if key != CONFIG_LABEL}
+    text = json.dumps(service, sort_keys=True)
+    used = {
+        kind: {key: value for key, value in (whole.get(kind) or {}).items() if f'"{key}' in text}
+        for kind in ("networks", "volumes")
+    }
+    document = {"name": name, "service": {**service, "labels": labels}, **used}
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def narrow(wanted: Definition, current: Definition | None, only: Sequence[str]) -> Definition:
+    """The stack that changes nothing but the services in C(only): the rest stays as C(current) has it."""
+    unknown = sorted(set(only) - set(wanted["services"]))
+    if unknown:
+        known = ", ".join(sorted(wanted["services"]))
+        raise StackError(f"no service {', '.join(unknown)} in the stack; it has {known}")
+    if not only:
+        return wanted
+    if current is None:
+        raise StackError("nothing was released yet, so no service can be replaced alone; release the whole stack first")
+    services = {**current["services"], **{name: wanted["services"][name] for name in only}}
+    return {**current, **wanted, "services": services}
+
+
+def plan(wanted: Definition, containers: Sequence[Container]) -> list[Action]:
+    """What must happen so that the containers match the definition; empty when they do."""
+    by_service: dict[str, list[Container]] = {}
+    for container in containers:
+        by_service.setdefault(container.service, []).append(container)
+    actions = []
+    for name, service in wanted["services"].items():
+        found = by_service.get(name, [])
+        if not found:
+            actions.append(Action(name, "create", service["image"]))
+        elif any(one.config != service["labels"][CONFIG_LABEL] for one in found):
+            actions.append(Action(name, "recreate", service["image"]))
+        elif any(one.status not in ("running", "restarting") for one in found):
+            actions.append(Action(name, "start", service["image"]))
+    actions += [Action(name, "remove") for name in sorted(set(by_service) - set(wanted["services"]))]
+    return actions
+
+
+def verdict(wanted: Definition, containers: Sequence[Container], restarts_before: Mapping[str, int]) -> dict[str, str]:
+    """Services that are not ready yet, each with why; a reason that starts with C(failed:) will not mend itself."""
+    waiting = {}
+    by_service = {container.service: container for container in containers}
+    for name, service in wanted["services"].items():
+        container = by_service.get(name)
+        if container is None:
+            waiting[name] = "has no container yet"
+        elif container.status == "exited" and _restarts(service):
+            waiting[name] = f"exited with code {container.exit_code}"
+        elif container.status in ("exited", "dead"):
+            waiting[name] = f"failed: exited with code {container.exit_code}"
+        elif container.restarts - restarts_before.get(container.id, 0) >= 3:
+            waiting[name] = f"failed: it ended {container.restarts} times, last with code {container.exit_code}"
+        elif container.status != "running":
+            waiting[name] = f"is {container.status}"
+        elif container.health == "unhealthy":
+            waiting[name] = "failed: its health check fails"
+        elif container.health == "starting":
+            waiting[name] = "has not passed its health check yet"
+    return waiting
+
+
+def _restarts(service: Definition) -> bool:
+    return service.get("restart", "no") not in ("no", "", False)
+
+
+def rehearsable(wanted: Definition, actions: Sequence[Action], definition: Definition) -> list[str]:
+    """Services that can be tried beside the running ones: changed, with a health check, and safe to run twice."""
+    names = []
+    for action in actions:
+        service = wanted["services"].get(action.service, {})
+        traits = definition["services"].get(action.service, {}).get("x-quai", {})
+        if action.verb == "recreate" and service.get("healthcheck") and not traits.get("stateful"):
+            names.append(action.service)
+    return names
+
+
+def own_images(definition: Definition) -> list[str]:
+    """References of all services that are not pinned by digest yet, each once."""
+    references = [str(service.get("image", "")) for service in definition["services"].values()]
+    return sorted({reference for reference in references if "@sha256:" not in reference})
+
+
+def pinned(reference: str, digest: str) -> str:
+    """C(name:tag) pinned to C(digest); the tag stays readable where Docker allows both, so it is dropped here."""
+    return f"{repository(reference)}@{digest}"
+
+
+def repository(reference: str) -> str:
+    """The reference without tag and digest."""
+    name = reference.split("@", 1)[0]
+    head, slash, tail = name.rpartition("/")
+    return f"{head}{slash}{tail.split(':', 1)[0]}"
+
+
+def registry_host(reference: str) -> str:
+    """Host of the registry that a reference names; Docker Hub when it names none."""
+    first = reference.split("/", 1)[0]
+    if "/" in reference and ("." in first or ":" in first or first == "localhost"):
+        return first
+    return "docker.io"
+
+
+def version_tuple(text: str) -> tuple[int, ...]:
+    """The leading numbers of a version: C(26.1.5+dfsg1) becomes (26, 1, 5)."""
+    match = re.match(r"v?(\d+(?:\.\d+)*)", text.strip())
+    return tuple(int(part) for part in match.group(1).split(".")) if match else ()
+
+
+__all__ = [
+    "CONFIG_LABEL", "SECRET_ENVIRONMENT", "Action", "Container", "Definition", "SecretMount", "StackError",
+    "narrow", "own_images", "pinned", "plan", "prepare", "registry_host", "rehearsable", "repository", "verdict",
+    "version_tuple",
+]

@@ -1,0 +1,189 @@
+#!/usr/bin/python
+# Copyright (c) quai contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring systemd units to their state, reloads that an earlier run owes included."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: units
+short_description: Bring systemd units to their state, owed reloads included
+version_added: 1.0.0
+author:
+  - The quai contributors (@quai-ops)
+description:
+  - Enables, starts, reloads and restarts a list of units in one round trip, and verifies that they run afterwards.
+  - A unit is reloaded (or restarted) when its O(units[].flag) is raised, which M(quai.ops.file_set) does when it writes.
+    The flag is lowered only after the unit took the new files, so a run killed in between is completed by the next one.
+  - The manager itself is reloaded when a unit file on disk is newer than what it has loaded.
+attributes:
+  check_mode:
+    support: full
+    description: Says which units would be started, enabled, reloaded. A unit that does not exist yet would be.
+  diff_mode:
+    support: none
+    description: There is no text to compare.
+  idempotent:
+    support: full
+    description: A second run changes nothing.
+options:
+  units:
+    description: The units, in the order in which they are treated.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Full name of the unit, for example V(nginx.service).
+        type: str
+        required: true
+      enabled:
+        description: Whether it starts with the host. Left alone when not given.
+        type: bool
+      state:
+        description: Whether it runs now. Left alone when not given.
+        type: str
+        choices: [started, stopped]
+      flag:
+        description: Name of the flag that asks for O(units[].verb).
+        type: str
+        default: ""
+      verb:
+        description: How the unit takes new files.
+        type: str
+        choices: [reload, restart]
+        default: reload
+      check:
+        description: Command that must succeed before the unit is started, reloaded or restarted.
+        type: list
+        elements: str
+        default: []
+  pending:
+    description: Flags that earlier tasks of this run would raise. Only needed so that check mode predicts.
+    type: list
+    elements: str
+    default: []
+seealso:
+  - module: quai.ops.file_set
+"""
+
+EXAMPLES = r"""
+- name: Service | Run nginx
+  quai.ops.units:
+    pending: "{{ __web_files.pending }}"
+    units:
+      - name: nginx.service
+        enabled: true
+        state: started
+        flag: nginx
+        check: [nginx, -t, -q]
+"""
+
+RETURN = r"""
+actions:
+  description: What was or would be done, as systemctl verbs.
+  returned: always
+  type: list
+  elements: str
+  sample: [reload nginx.service]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quai.ops.plugins.module_utils import _pending, _units
+from ansible_collections.quai.ops.plugins.module_utils._files import run
+
+
+class UnitFailed(Exception):
+    """A unit did not take what was asked of it."""
+
+
+def show(names: list[str]) -> dict[str, _units.State]:
+    """What systemd knows of the units."""
+    code, said = run(["systemctl", "show", "-p", "LoadState,UnitFileState,ActiveState,NeedDaemonReload", *names])
+    if code != 0:
+        raise UnitFailed(f"systemctl show failed: {said}")
+    return _units.parse_show(said, names)
+
+
+def act(unit: _units.Unit, verbs: list[str]) -> None:
+    """Run the verbs; raises UnitFailed with the unit's own last words."""
+    if unit.check and {"start", "reload", "restart"} & set(verbs):
+        code, said = run(unit.check)
+        if code != 0:
+            raise UnitFailed(
+                f"{unit.name} was left as it is, because {' '.join(unit.check)!r} refuses its configuration: {said}"
+            )
+    for verb in verbs:
+        code, said = run(["systemctl", verb, unit.name])
+        if code != 0:
+            _, journal = run(["journalctl", "--no-pager", "-q", "-n", "15", "-o", "cat", "-u", unit.name])
+            raise UnitFailed(f"systemctl {verb} {unit.name} failed: {said}\nits journal ends with:\n{journal}")
+
+
+def main() -> None:
+    """Compare with systemd's view, then act unit by unit."""
+    module = AnsibleModule(
+        argument_spec={
+            "units": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "enabled": {"type": "bool"},
+                    "state": {"choices": ["started", "stopped"]},
+                    "flag": {"type": "str", "default": ""},
+                    "verb": {"choices": ["reload", "restart"], "default": "reload"},
+                    "check": {"type": "list", "elements": "str", "default": []},
+                },
+            },
+            "pending": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    units = [
+        _units.Unit(
+            name=item["name"],
+            enabled=item["enabled"],
+            running=None if item["state"] is None else item["state"] == "started",
+            flag=item["flag"],
+            verb=item["verb"],
+            check=tuple(item["check"]),
+        )
+        for item in module.params["units"]
+    ]
+    names = [unit.name for unit in units]
+    pending = _pending.read() | set(module.params["pending"])
+    actions: list[str] = []
+    try:
+        states = show(names)
+        if any(state.stale for state in states.values()) or any(not state.loaded for state in states.values()):
+            if any(state.stale for state in states.values()):
+                actions.append("daemon-reload")
+            if not module.check_mode:
+                run(["systemctl", "daemon-reload"])
+                states = show(names)
+        for unit in units:
+            state = states[unit.name]
+            if not state.loaded and not module.check_mode and (unit.running or unit.enabled):
+                raise UnitFailed(f"{unit.name} does not exist on this host; is its package or unit file installed?")
+            verbs = _units.plan(unit, state, pending)
+            actions += [f"{verb} {unit.name}" for verb in verbs]
+            if not module.check_mode:
+                act(unit, verbs)
+        if not module.check_mode:
+            # Lowered only now: two units may share a flag.
+            for flag in {unit.flag for unit in units if unit.flag}:
+                _pending.clear(flag)
+            for name, state in show(names).items():
+                wanted = next(unit.running for unit in units if unit.name == name)
+                if wanted and not state.running:
+                    raise UnitFailed(f"{name} was started and is {state.active} now; see journalctl -u {name}")
+    except UnitFailed as error:
+        module.fail_json(msg=str(error), actions=actions)
+    module.exit_json(changed=bool(actions), actions=actions)
+
+
+if __name__ == "__main__":
+    main()
