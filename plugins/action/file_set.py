@@ -47,19 +47,24 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         extra = item.pop("vars", {})
         if item.get("notify") is not None and isinstance(item["notify"], str):
             item["notify"] = [item["notify"]]
+        if isinstance(item.get("mode"), int):
+            raise AnsibleActionFail(f"{path}: mode is the number {item['mode']}; quote it, as in mode: \"0644\"")
         if item.get("state", "file") != "file":
             if template is not None or content is not None:
                 raise AnsibleActionFail(f"{path}: only a file has a template or content")
             return item
         if (template is None) == (content is None):
             raise AnsibleActionFail(f"{path}: give either template or content")
+        if isinstance(content, (dict, list)):
+            raise AnsibleActionFail(f"{path}: content must be text; pass data through a filter such as to_json")
         text = str(content) if template is None else self._rendered(template, {**task_vars, **extra})
         item["data"] = base64.b64encode(text.encode()).decode()
         return item
 
     def _rendered(self, template: str, variables: dict[str, Any]) -> str:
         source = self._find_needle("templates", template)
-        text = trust_as_template(Path(source).read_text(encoding="utf-8"))
+        # The loader decrypts a vaulted template, and lets errors name the file and the line.
+        text = trust_as_template(self._loader.get_text_file_contents(source))
         # Includes are looked for beside the template first, then where Ansible looks for templates.
         places = [str(Path(source).parent)]
         for place in self._task.get_search_path():

@@ -71,10 +71,12 @@ def prepare(
     log_max_size: str = "10m",
     log_max_files: int = 3,
     public_ports: Iterable[int] = (),
+    early_probes: bool = False,
 ) -> Definition:
     """The compose file as it is written: images pinned, logs capped, secrets mounted, every service labelled.
 
     C(images) maps a reference by tag to the one by digest; a reference it does not know stays as it is.
+    C(early_probes) is for engines that know C(start_interval) (25 and later).
     Raises StackError for a port published beyond loopback that is not in C(public_ports).
     """
     result = copy.deepcopy(definition)
@@ -95,6 +97,8 @@ def prepare(
         )
         if name in secrets:
             _mount_secrets(name, service, secrets[name])
+        if early_probes and service.get("healthcheck"):
+            _probe_early(service["healthcheck"])
         service.pop("x-quai", None)
         labels = service.setdefault("labels", {})
         labels[CONFIG_LABEL] = _digest(name, service, result)
@@ -142,6 +146,16 @@ def _mount_secrets(name: str, service: Definition, mount: SecretMount) -> None:
         service["healthcheck"]["test"] = ["CMD-SHELL", _SHELL_WITH_SECRETS + test[1]]
     elif test and test[0] == "CMD":
         service["healthcheck"]["test"] = ["CMD", "/bin/sh", "-c", _WITH_SECRETS, "quai", *test[1:]]
+
+
+def _probe_early(check: Definition) -> None:
+    """Let the first health checks come at once, not after a whole interval.
+
+    A check every 30 s would make each release wait 30 s for a service that is up after two. Until the first regular
+    check is due, a service that has no start period gets one, so that an early probe never counts as a failure.
+    """
+    check.setdefault("start_period", check.get("interval", "30s"))
+    check.setdefault("start_interval", "2s")
 
 
 def _digest(name: str, service: Definition, whole: Definition) -> str:
@@ -226,9 +240,13 @@ def rehearsable(wanted: Definition, actions: Sequence[Action], definition: Defin
     return names
 
 
-def own_images(definition: Definition) -> list[str]:
-    """References of all services that are not pinned by digest yet, each once."""
-    references = [str(service.get("image", "")) for service in definition["services"].values()]
+def own_images(definition: Definition, only: Sequence[str] = ()) -> list[str]:
+    """References of all services (or C(only) some) that are not pinned by digest yet, each once."""
+    references = [
+        str(service.get("image", ""))
+        for name, service in (definition.get("services") or {}).items()
+        if isinstance(service, dict) and (not only or name in only)
+    ]
     return sorted({reference for reference in references if "@sha256:" not in reference})
 
 

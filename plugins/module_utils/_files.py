@@ -9,6 +9,7 @@ on a copy of the tree that already holds every change, so that a wrong set is re
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import grp
 import os
@@ -16,13 +17,20 @@ import pwd
 import shutil
 import stat
 import subprocess
-import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
 Command = Callable[[Sequence[str]], "tuple[int, str]"]
+
+# One fixed place in memory, so that copies of private files which a killed run left there go with the next run.
+STAGING = Path("/run/quai/staged")
+DEFAULT_MODES = {"file": 0o644, "directory": 0o755}
+# What may be in the way of a wanted state. Anything else is somebody's data, and a person must decide.
+REPLACEABLE = {"file": ("file", "link"), "link": ("file", "link"), "directory": ("directory",)}
 
 
 class FileSetError(Exception):
@@ -66,6 +74,32 @@ class Change:
     before: Seen
     what: tuple[str, ...]
 
+    @property
+    def rewrites(self) -> bool:
+        """Whether a file gets other bytes, and not only another mode or owner."""
+        return self.entry.state == "file" and bool({"create", "content", "replace"} & set(self.what))
+
+    @property
+    def content(self) -> bytes:
+        """The bytes of the file afterwards."""
+        return self.entry.content if self.rewrites else self.before.content
+
+    @property
+    def mode(self) -> int:
+        """The mode afterwards: the wanted one, else the one that is there, else the usual one."""
+        if self.entry.mode is not None:
+            return self.entry.mode
+        if self.before.kind == self.entry.state:
+            return self.before.mode
+        return DEFAULT_MODES.get(self.entry.state, 0)
+
+    @property
+    def private(self) -> bool:
+        """Whether the content may not be shown: declared so, or not readable for everybody on the host either."""
+        modes = [self.mode] if self.entry.state == "file" else []
+        modes += [self.before.mode] if self.before.kind == "file" else []
+        return self.entry.secret or any(not mode & stat.S_IROTH for mode in modes)
+
 
 @dataclass(frozen=True)
 class Purge:
@@ -82,14 +116,6 @@ class TreeCheck:
 
     tree: Path
     command: tuple[str, ...]
-
-
-@dataclass
-class Outcome:
-    """What ``apply`` did or would do."""
-
-    changes: list[Change] = field(default_factory=list)
-    skipped_checks: list[str] = field(default_factory=list)
 
 
 def look(path: Path) -> Seen:
@@ -132,29 +158,25 @@ def difference(entry: Entry, seen: Seen) -> tuple[str, ...]:
     """Which parts of ``entry`` differ from ``seen``; empty when nothing is to do."""
     if entry.state == "absent":
         return () if seen.kind == "absent" else ("remove",)
-    if entry.state == "link":
-        if seen.kind == "absent":
-            return ("create",)
-        if seen.kind != "link":
-            return ("replace",)
-        return () if seen.target == entry.target else ("target",)
     if seen.kind == "absent":
         return ("create",)
-    if entry.state == "directory" and seen.kind != "directory":
-        raise FileSetError(f"{entry.path} is a {seen.kind}, a directory is wanted there; move it away first")
-    if entry.state == "file" and seen.kind in ("directory", "other"):
-        raise FileSetError(f"{entry.path} is a {seen.kind}, a file is wanted there; move it away first")
-    parts = []
+    if seen.kind not in REPLACEABLE[entry.state]:
+        there = {"other": "no file, directory or link"}.get(seen.kind, f"a {seen.kind}")
+        raise FileSetError(f"{entry.path} is {there}, and a {entry.state} is wanted there; move it away first")
+    if entry.state == "link":
+        if seen.kind == "file":
+            return ("replace",)
+        return () if seen.target == entry.target else ("target",)
     if seen.kind == "link":
-        parts.append("replace")
-    elif entry.state == "file" and entry.force and seen.content != entry.content:
+        return ("replace",) if entry.force else ()
+    parts = []
+    if entry.state == "file" and entry.force and seen.content != entry.content:
         parts.append("content")
-    if seen.kind != "link":
-        if entry.mode is not None and seen.mode != entry.mode:
-            parts.append("mode")
-        # A name the host does not know yet differs from every id.
-        if user_id(entry.owner) != seen.uid or group_id(entry.group) != seen.gid:
-            parts.append("owner")
+    if entry.mode is not None and seen.mode != entry.mode:
+        parts.append("mode")
+    # A name the host does not know yet differs from every id.
+    if user_id(entry.owner) != seen.uid or group_id(entry.group) != seen.gid:
+        parts.append("owner")
     return tuple(parts)
 
 
@@ -162,9 +184,14 @@ def plan(
     entries: Sequence[Entry], purges: Sequence[Purge] = (), see: Callable[[Path], Seen] = look
 ) -> list[Change]:
     """Every change that makes the host as wanted, in the order of the entries, purges last."""
-    twice = sorted({str(e.path) for e in entries if [x.path for x in entries].count(e.path) > 1})
+    twice = sorted(str(path) for path, count in Counter(entry.path for entry in entries).items() if count > 1)
     if twice:
         raise FileSetError(f"wanted twice in one set: {', '.join(twice)}; each path may stand once")
+    gone = {entry.path for entry in entries if entry.state == "absent"}
+    for entry in entries:
+        lost = gone.intersection(entry.path.parents)
+        if lost and entry.state != "absent":
+            raise FileSetError(f"{entry.path} is wanted, and {lost.pop()} above it is to be absent; give one of them")
     changes = []
     for entry in entries:
         seen = see(entry.path)
@@ -197,7 +224,12 @@ def run(command: Sequence[str]) -> tuple[int, str]:
 
 
 def verify(
-    changes: Sequence[Change], checks: Sequence[TreeCheck], *, may_skip: bool, execute: Command = run
+    changes: Sequence[Change],
+    checks: Sequence[TreeCheck],
+    *,
+    may_skip: bool,
+    execute: Command = run,
+    staging: Path = STAGING,
 ) -> list[str]:
     """Run file validators and staged tree checks on what is about to be written.
 
@@ -206,31 +238,45 @@ def verify(
     """
     skipped = []
     for change in changes:
-        entry = change.entry
-        if entry.validate and entry.state == "file":
-            with tempfile.TemporaryDirectory(prefix="quai-validate-") as scratch:
-                candidate = Path(scratch) / entry.path.name
-                _create(candidate, entry.content, 0o600)
-                command = [part.replace("%s", str(candidate)) for part in entry.validate]
-                skipped += _try(command, f"{entry.path}", {str(candidate): str(entry.path)}, may_skip, execute)
+        path = change.entry.path
+        if change.entry.validate and change.rewrites:
+            with _staged(staging) as scratch:
+                candidate = scratch / path.name
+                _create(candidate, change.content)
+                command = [part.replace("%s", str(candidate)) for part in change.entry.validate]
+                skipped += _try(command, path, candidate, may_skip, execute)
     for check in checks:
         below = [change for change in changes if check.tree in change.entry.path.parents]
         if not below:
             continue
-        with tempfile.TemporaryDirectory(prefix="quai-staged-") as scratch:
-            staged = Path(scratch) / check.tree.name
+        with _staged(staging) as scratch:
+            copy = scratch / check.tree.name
             if check.tree.is_dir():
-                shutil.copytree(check.tree, staged, symlinks=True)
+                shutil.copytree(check.tree, copy, symlinks=True)
             else:
-                staged.mkdir()
+                copy.mkdir()
             for change in below:
-                _stage(change.entry, staged / change.entry.path.relative_to(check.tree))
-            command = [part.replace("{tree}", str(staged)) for part in check.command]
-            skipped += _try(command, f"{check.tree}", {str(staged): str(check.tree)}, may_skip, execute)
+                _stage(change, copy / change.entry.path.relative_to(check.tree))
+            command = [part.replace("{tree}", str(copy)) for part in check.command]
+            skipped += _try(command, check.tree, copy, may_skip, execute)
     return skipped
 
 
-def _stage(entry: Entry, path: Path) -> None:
+@contextmanager
+def _staged(place: Path) -> Iterator[Path]:
+    """An empty directory for nobody else's eyes, removed afterwards."""
+    if place.exists():
+        shutil.rmtree(place)
+    place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    place.mkdir(mode=0o700)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place)
+
+
+def _stage(change: Change, path: Path) -> None:
+    entry = change.entry
     if path.is_symlink() or path.is_file():
         path.unlink()
     if entry.state == "absent":
@@ -243,12 +289,10 @@ def _stage(entry: Entry, path: Path) -> None:
     elif entry.state == "link":
         path.symlink_to(entry.target)
     else:
-        _create(path, entry.content, 0o600)
+        _create(path, change.content)
 
 
-def _try(
-    command: Sequence[str], subject: str, real_names: dict[str, str], may_skip: bool, execute: Command
-) -> list[str]:
+def _try(command: Sequence[str], subject: Path, staged: Path, may_skip: bool, execute: Command) -> list[str]:
     if shutil.which(command[0]) is None:
         if may_skip:
             return [f"{subject}: {command[0]} is not installed yet, so its check was left for the real run"]
@@ -256,61 +300,113 @@ def _try(
     code, said = execute(command)
     if code == 0:
         return []
-    for staged, real in real_names.items():
-        said = said.replace(staged, real)
+    said = said.replace(str(staged), str(subject))
     raise FileSetError(f"{subject} was refused by '{command[0]}' and nothing was written: {said}")
 
 
-def apply(changes: Iterable[Change]) -> None:
-    """Make the changes. Each file is replaced whole (write beside, fsync, rename), so no reader sees half of one."""
-    for change in changes:
-        entry = change.entry
-        if entry.state == "absent":
-            _remove(entry.path)
-            continue
-        uid, gid = user_id(entry.owner), group_id(entry.group)
-        if uid is None or gid is None:
-            unknown = f"user {entry.owner!r}" if uid is None else f"group {entry.group!r}"
-            raise FileSetError(f"{entry.path} is to belong to {unknown}, which this host does not have")
-        entry.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if entry.state == "link":
-            beside = _beside(entry.path)
-            beside.unlink(missing_ok=True)
-            beside.symlink_to(entry.target)
-            if change.before.kind == "directory":
-                raise FileSetError(f"{entry.path} is a directory, a link is wanted there; move it away first")
-            beside.replace(entry.path)
-        elif entry.state == "directory":
-            entry.path.mkdir(mode=0o700, exist_ok=True)
-            os.chown(entry.path, uid, gid)
-            entry.path.chmod(0o755 if entry.mode is None else entry.mode)
+def apply(changes: Sequence[Change]) -> None:
+    """Make the changes: first all that may fail (owners, room on the disk), then renames, which do not.
+
+    Each file is replaced whole (written beside, synced, renamed), so no reader ever sees half of one. Raises
+    FileSetError; when the first half failed, no file was changed.
+    """
+    owners = [_owner(change.entry) for change in changes]
+    for change, owner in zip(changes, owners):
+        try:
+            _prepare(change, *owner)
+        except OSError as error:
+            for one in changes:
+                with suppress(OSError):
+                    _beside(one.entry.path).unlink()
+            raise FileSetError(f"{_cannot(change.entry.path, error)}; no file was changed") from error
+    for change, owner in zip(changes, owners):
+        try:
+            _commit(change, *owner)
+        except OSError as error:
+            raise FileSetError(_cannot(change.entry.path, error)) from error
+    for directory in dict.fromkeys(change.entry.path.parent for change in changes):
+        _sync_directory(directory)
+
+
+def _prepare(change: Change, uid: int, gid: int) -> None:
+    path, state = change.entry.path, change.entry.state
+    if state == "absent":
+        return
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if state == "directory":
+        path.mkdir(mode=0o700, exist_ok=True)
+        _own(path, change.mode, uid, gid)
+    elif state == "link":
+        _beside(path).unlink(missing_ok=True)
+        _beside(path).symlink_to(change.entry.target)
+    elif change.rewrites:
+        _beside(path).unlink(missing_ok=True)
+        _create(_beside(path), change.content, change.mode, uid, gid)
+
+
+def _commit(change: Change, uid: int, gid: int) -> None:
+    path, state = change.entry.path, change.entry.state
+    if state == "absent":
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
         else:
-            replaces_content = bool({"create", "content", "replace"} & set(change.what))
-            content = entry.content if replaces_content else change.before.content
-            kept = change.before.mode if change.before.kind == "file" else 0o644
-            write(entry.path, content, kept if entry.mode is None else entry.mode, uid, gid)
-        _sync_directory(entry.path.parent)
+            path.unlink(missing_ok=True)
+    elif state == "link" or change.rewrites:
+        _beside(path).replace(path)
+    elif state == "file":
+        # In place: rewriting what only needs another mode would undo what its program writes meanwhile.
+        _own(path, change.mode, uid, gid)
+
+
+def _owner(entry: Entry) -> tuple[int, int]:
+    if entry.state in ("absent", "link"):
+        return -1, -1
+    uid, gid = user_id(entry.owner), group_id(entry.group)
+    if uid is None or gid is None:
+        unknown = f"user {entry.owner!r}" if uid is None else f"group {entry.group!r}"
+        raise FileSetError(
+            f"{entry.path} is to belong to {unknown}, which this host does not have; nothing was written"
+        )
+    return uid, gid
+
+
+def _cannot(path: Path, error: OSError) -> str:
+    hint = "; free some space, then run again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    other = f" ({error.filename})" if error.filename not in (None, str(path), str(_beside(path))) else ""
+    return f"{path} cannot be written: {error.strerror}{other}{hint}"
 
 
 def write(path: Path, content: bytes, mode: int, uid: int = -1, gid: int = -1) -> None:
     """Replace ``path`` atomically: the bytes are on disk, with owner and mode, before the name points to them."""
     beside = _beside(path)
-    beside.unlink(missing_ok=True)
     try:
-        _create(beside, content, 0o600)
-        os.chown(beside, uid, gid)
-        beside.chmod(mode)
-        beside.replace(path)
-    except OSError:
         beside.unlink(missing_ok=True)
-        raise
+        _create(beside, content, mode, uid, gid)
+        beside.replace(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def _create(path: Path, content: bytes, mode: int) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+def _create(path: Path, content: bytes, mode: int = 0o600, uid: int = -1, gid: int = -1) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
         stream.write(content)
+        os.fchown(stream.fileno(), uid, gid)
+        os.fchmod(stream.fileno(), mode)
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def _own(path: Path, mode: int, uid: int, gid: int) -> None:
+    # Never through a link that somebody put there since we looked.
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        os.fchown(handle, uid, gid)
+        os.fchmod(handle, mode)
+    finally:
+        os.close(handle)
 
 
 def _beside(path: Path) -> Path:
@@ -319,16 +415,11 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.quai-new")
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-    _sync_directory(path.parent)
-
-
 def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
+    try:
+        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return  # it was removed as well
     try:
         os.fsync(handle)
     finally:
@@ -336,41 +427,34 @@ def _sync_directory(directory: Path) -> None:
 
 
 def describe(change: Change) -> dict[str, str]:
-    """A diff entry as Ansible prints it. Contents of secret files are replaced by a remark."""
+    """A diff entry as Ansible prints it. What may not be shown is replaced by a remark."""
     entry, seen = change.entry, change.before
+    before = after = ""
+    if seen.kind != "absent":
+        content = "(former content, not shown)" if change.private else _text(seen.content)
+        before = _picture(seen.kind, seen.mode, _name(seen.uid, seen.gid), seen.target, content)
+    if entry.state != "absent":
+        content = _text(change.content)
+        if change.private:
+            content = "(new content, not shown)" if change.rewrites else "(former content, not shown)"
+        after = _picture(entry.state, change.mode, f"{entry.owner}:{entry.group}", entry.target, content)
     return {
         "before_header": str(entry.path),
         "after_header": f"{entry.path} ({', '.join(change.what)})",
-        "before": _picture(seen, hide=entry.secret),
-        "after": _picture(_wanted(change), hide=entry.secret),
+        "before": before,
+        "after": after,
     }
 
 
-def _wanted(change: Change) -> Seen | Entry:
-    entry = change.entry
-    if entry.state == "absent":
-        return Seen()
-    if entry.state == "file" and not {"create", "content", "replace"} & set(change.what):
-        return Seen("file", content=change.before.content, mode=entry.mode or 0, uid=-1)
-    return entry
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "replace").rstrip("\n")
 
 
-def _picture(thing: Seen | Entry, *, hide: bool) -> str:
-    kind = thing.kind if isinstance(thing, Seen) else thing.state
-    if kind == "absent":
-        return ""
-    lines = []
-    if isinstance(thing, Entry):
-        if thing.mode is not None:
-            lines.append(f"# mode {thing.mode:04o}, owner {thing.owner}:{thing.group}")
-    elif kind != "link":
-        owner = "" if thing.uid < 0 else f", owner {_name(thing.uid, thing.gid)}"
-        lines.append(f"# mode {thing.mode:04o}{owner}")
+def _picture(kind: str, mode: int, owner: str, target: str, content: str) -> str:
     if kind == "link":
-        lines.append(f"-> {thing.target}")
-    elif kind == "file":
-        lines.append("(content not shown: secret)" if hide else thing.content.decode("utf-8", "replace"))
-    return "\n".join(lines).rstrip("\n") + "\n"
+        return f"-> {target}\n"
+    head = f"# {kind}, mode {mode:04o}, owner {owner}\n"
+    return f"{head}{content}\n" if kind == "file" and content else head
 
 
 def _name(uid: int, gid: int) -> str:
@@ -386,6 +470,6 @@ def _name(uid: int, gid: int) -> str:
 
 
 __all__ = [
-    "Change", "Entry", "FileSetError", "Purge", "Seen", "TreeCheck",
+    "STAGING", "Change", "Entry", "FileSetError", "Purge", "Seen", "TreeCheck",
     "apply", "describe", "difference", "group_id", "look", "plan", "run", "user_id", "verify", "write",
 ]

@@ -8,11 +8,12 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 LOCKS = Path("/run/quai/locks")
+POLL_SECONDS = 0.1
 
 
 class LockHeld(Exception):
@@ -21,10 +22,15 @@ class LockHeld(Exception):
 
 @contextmanager
 def held(name: str, wait_seconds: float, directory: Path = LOCKS) -> Iterator[None]:
-    """Hold the lock C(name) for the body; wait for it at most C(wait_seconds). Raises LockHeld."""
+    """Hold the lock C(name) for the body; wait for it at most C(wait_seconds). Raises LockHeld.
+
+    A child that was started with C(close_fds=False) holds it too, so that what a killed program left running is waited
+    for and not disturbed.
+    """
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     path = directory / name
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    os.set_inheritable(handle, True)
     deadline = time.monotonic() + wait_seconds
     try:
         while True:
@@ -35,7 +41,7 @@ def held(name: str, wait_seconds: float, directory: Path = LOCKS) -> Iterator[No
                 if time.monotonic() >= deadline:
                     owner = os.pread(handle, 100, 0).decode("utf-8", "replace").strip() or "an unknown process"
                     raise LockHeld(f"{path} is held by {owner}; waited {wait_seconds:g} s for it") from None
-                time.sleep(0.1)
+                time.sleep(POLL_SECONDS)
         os.truncate(handle, 0)
         os.pwrite(handle, f"process {os.getpid()}\n".encode(), 0)
         yield
@@ -43,4 +49,25 @@ def held(name: str, wait_seconds: float, directory: Path = LOCKS) -> Iterator[No
         os.close(handle)
 
 
-__all__ = ["LOCKS", "LockHeld", "held"]
+def wait_until_free(paths: Sequence[Path], wait_seconds: float) -> None:
+    """Wait until no program holds a POSIX record lock on one of the files, as apt and dpkg do. Raises LockHeld."""
+    deadline = time.monotonic() + wait_seconds
+    for path in paths:
+        while not _free(path):
+            if time.monotonic() >= deadline:
+                raise LockHeld(f"{path} is held by another program; waited {wait_seconds:g} s for it")
+            time.sleep(POLL_SECONDS)
+
+
+def _free(path: Path) -> bool:
+    try:
+        with path.open("r+") as stream:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True
+    except (BlockingIOError, PermissionError):  # either may mean that it is held, see fcntl(2)
+        return False
+    return True
+
+
+__all__ = ["LOCKS", "LockHeld", "held", "wait_until_free"]

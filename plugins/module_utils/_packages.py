@@ -26,9 +26,23 @@ def missing(wanted: Iterable[str], states: dict[str, str]) -> list[str]:
     return [name for name in wanted if states.get(name, "")[1:2] != "i"]
 
 
-def interrupted(states: dict[str, str]) -> bool:
-    """Whether some package is unpacked or half configured: dpkg refuses to go on until that is completed."""
-    return any(state[1:2] in ("U", "F", "H", "W", "t") for state in states.values())
+def interrupted(states: dict[str, str], journal: Iterable[str] = ()) -> bool:
+    """Whether an installation was cut short: a package is half done, or dpkg's C(journal) was not taken over.
+
+    Apt refuses to do anything before that is completed.
+    """
+    half_done = any(state[1:2] in ("U", "F", "H", "W", "t") for state in states.values())
+    return half_done or any(name.isdigit() for name in journal)
+
+
+def outdated(fetched: float | None, sources: Iterable[float], now: float, valid_seconds: float) -> bool:
+    """Whether package lists must be fetched: never completed, older than a source, or simply too old.
+
+    All are times of files in seconds. A time that is yet to come means that the clock was wrong, and proves nothing.
+    """
+    if fetched is None:
+        return True
+    return any(time >= fetched for time in sources) or not 0 <= now - fetched <= valid_seconds
 
 
 def reason(output: str) -> str:
@@ -39,9 +53,12 @@ def reason(output: str) -> str:
 
 
 def install_command(names: Sequence[str], *, recommends: bool) -> list[str]:
-    """The apt call: it waits for another apt instead of failing, and keeps configuration files that were edited."""
+    """The apt call: it waits for another apt instead of failing, and keeps configuration files that were edited.
+
+    Without names it completes packages that were cut short; apt does not do that while it has something to install.
+    """
     return [
-        "apt-get", "install", "-y", "-q",
+        "apt-get", "install", "-y", "-q", "--fix-broken",
         "-o", "DPkg::Lock::Timeout=300",
         "-o", "Dpkg::Options::=--force-confdef",
         "-o", "Dpkg::Options::=--force-confold",
@@ -50,4 +67,4 @@ def install_command(names: Sequence[str], *, recommends: bool) -> list[str]:
     ]  # fmt: skip
 
 
-__all__ = ["QUERY", "install_command", "interrupted", "missing", "parse_status", "reason"]
+__all__ = ["QUERY", "install_command", "interrupted", "missing", "outdated", "parse_status", "reason"]

@@ -12,9 +12,12 @@ The flags live below /run: a reboot starts every service with its new files anyw
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 FLAGS = Path("/run/quai/pending")
+# Held while files are written and while units act, so that no flag is lowered that was raised meanwhile.
+LOCK = "pending"
 NAME = re.compile(r"[a-z0-9][a-z0-9_.@-]*\Z")
 
 
@@ -26,17 +29,24 @@ def read(directory: Path = FLAGS) -> set[str]:
         return set()
 
 
+def refuse_bad(flags: Iterable[str]) -> None:
+    """Raise ValueError for a name that is no flag's."""
+    for flag in flags:
+        if not NAME.match(flag):
+            raise ValueError(f"{flag!r} is not a flag: its name has only lowercase letters, digits and . _ @ -")
+
+
 def mark(flag: str, directory: Path = FLAGS) -> None:
     """Raise a flag; raises ValueError for a name that is no flag's."""
-    if not NAME.match(flag):
-        raise ValueError(f"{flag!r} is not a flag: lowercase letters, digits, and . _ @ - are")
+    refuse_bad([flag])
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     (directory / flag).touch(mode=0o644)
 
 
 def clear(flag: str, directory: Path = FLAGS) -> None:
-    """Lower a flag; one that is not raised stays so."""
+    """Lower a flag; one that is not raised stays so. Raises ValueError for a name that is no flag's."""
+    refuse_bad([flag])
     (directory / flag).unlink(missing_ok=True)
 
 
-__all__ = ["FLAGS", "NAME", "clear", "mark", "read"]
+__all__ = ["FLAGS", "LOCK", "NAME", "clear", "mark", "read", "refuse_bad"]

@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-RUNNING = ("active", "reloading", "activating")
+# Properties that parse_show reads.
+PROPERTIES = ("LoadState", "UnitFileState", "ActiveState", "SubState", "NeedDaemonReload")
+RUNNING = ("active", "reloading", "activating", "refreshing")
+# Unit files with one of these states start as something else says; they can be neither enabled nor disabled.
+FIXED = ("static", "alias", "indirect", "generated", "transient")
 
 
 @dataclass(frozen=True)
@@ -25,49 +29,58 @@ class Unit:
 
 @dataclass(frozen=True)
 class State:
-    """A unit as systemd sees it."""
+    """A unit as systemd sees it, in systemd's own words."""
 
-    loaded: bool = False
-    enabled: bool = False
+    load: str = "not-found"
+    file: str = ""
     active: str = "inactive"
+    sub: str = "dead"
     stale: bool = False
 
     @property
+    def loaded(self) -> bool:
+        """Whether there is such a unit and it can be used."""
+        return self.load == "loaded"
+
+    @property
     def running(self) -> bool:
-        """Whether the unit is up or on its way up."""
-        return self.active in RUNNING
+        """Whether the unit is up or on its way up; one that systemd only keeps starting again is not."""
+        return self.active in RUNNING and not self.sub.startswith("auto-restart")
 
 
 def parse_show(output: str, names: Sequence[str]) -> dict[str, State]:
-    """States from C(systemctl show -p LoadState,UnitFileState,ActiveState,NeedDaemonReload NAME …)."""
+    """States from C(systemctl show -p PROPERTIES NAME …)."""
     states = {}
-    blocks = output.strip().split("\n\n")
-    for name, block in zip(names, blocks):
+    for name, block in zip(names, output.strip().split("\n\n")):
         values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         states[name] = State(
-            loaded=values.get("LoadState") == "loaded",
-            enabled=values.get("UnitFileState", "").startswith("enabled"),
+            load=values.get("LoadState", "not-found"),
+            file=values.get("UnitFileState", ""),
             active=values.get("ActiveState", "inactive"),
+            sub=values.get("SubState", "dead"),
             stale=values.get("NeedDaemonReload") == "yes",
         )
     return states
 
 
-def plan(unit: Unit, state: State, pending: Mapping[str, object] | set[str]) -> list[str]:
+def plan(unit: Unit, state: State, pending: set[str]) -> list[str]:
     """Systemctl verbs to run for one unit, in order; empty when it is as wanted.
 
     A unit that must be started needs no reload: it starts with the files that are there.
     """
     verbs = []
-    if unit.enabled is not None and unit.enabled != state.enabled:
+    # "enabled-runtime" ends with the next boot, so it counts as disabled.
+    if unit.enabled is not None and unit.enabled != (state.file == "enabled") and state.file not in FIXED:
         verbs.append("enable" if unit.enabled else "disable")
     if unit.running is True and not state.running:
-        verbs.append("start")
-    elif unit.running is False and state.running:
+        # What kept failing may not be started again before somebody says that the cause is gone.
+        verbs += ["reset-failed", "start"] if state.active == "failed" else ["start"]
+    elif unit.running is False and state.active not in ("inactive", "failed"):
         verbs.append("stop")
     elif unit.flag in pending and state.running:
-        verbs.append(unit.verb)
+        # A unit on its way up has no process yet that could reload.
+        verbs.append(unit.verb if state.active == "active" else "restart")
     return verbs
 
 
-__all__ = ["State", "Unit", "parse_show", "plan"]
+__all__ = ["PROPERTIES", "State", "Unit", "parse_show", "plan"]

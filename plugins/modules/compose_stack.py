@@ -112,7 +112,7 @@ from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quai.ops.plugins.module_utils import _compose, _files, _lock
-from ansible_collections.quai.ops.plugins.module_utils._docker import Docker, DockerFailed
+from ansible_collections.quai.ops.plugins.module_utils._docker import Docker, DockerFailed, version_tuple
 
 POLL_SECONDS = 0.5
 
@@ -137,11 +137,11 @@ class Release:
             return None
         return loaded
 
-    def resolve(self, definition: _compose.Definition) -> dict[str, str]:
-        """Every image by digest, as the registries have them now."""
+    def resolve(self, definition: _compose.Definition, only: list[str]) -> dict[str, str]:
+        """The images by digest, as the registries have them now."""
         return {
             reference: _compose.pinned(reference, self.docker.digest(reference))
-            for reference in _compose.own_images(definition)
+            for reference in _compose.own_images(definition, only)
         }
 
     def pull(self, definition: _compose.Definition, timeout: float) -> None:
@@ -186,14 +186,17 @@ class Release:
             id=found["Id"],
         )
 
-    def up(self, file: Path, services: list[str], timeout: float) -> None:
-        """Let Compose bring the services to a definition."""
+    def up(self, file: Path, definition: _compose.Definition, services: list[str], timeout: float) -> None:
+        """Let Compose bring the services to a definition. It waits for dependencies itself, and may give up on one."""
         try:
             self.compose(
                 file, "up", "-d", "--no-build", *([] if services else ["--remove-orphans"]), *services, timeout=timeout
             )
         except DockerFailed as error:
-            raise ReleaseFailed(str(error)) from error
+            containers = self.docker.containers(self.name)
+            waiting = _compose.verdict(definition, containers, {})
+            bad = {name: why for name, why in waiting.items() if why.startswith("failed:")}
+            raise ReleaseFailed(self._reason(bad, containers) if bad else str(error)) from error
 
     def wait(
         self, definition: _compose.Definition, look: Callable[[], list[_compose.Container]], timeout: float
@@ -208,16 +211,14 @@ class Release:
                 return
             failed = {name: why for name, why in waiting.items() if why.startswith("failed:")}
             if failed or time.monotonic() >= deadline:
-                raise ReleaseFailed(self._reason(failed or waiting, containers, timed_out=not failed, timeout=timeout))
+                late = "" if failed else f" after {timeout:g} s"
+                raise ReleaseFailed(self._reason(failed or waiting, containers, late))
             time.sleep(POLL_SECONDS)
 
-    def _reason(
-        self, bad: dict[str, str], containers: list[_compose.Container], *, timed_out: bool, timeout: float
-    ) -> str:
+    def _reason(self, bad: dict[str, str], containers: list[_compose.Container], late: str = "") -> str:
         parts = []
         for name, why in sorted(bad.items()):
-            late = f" after {timeout:g} s" if timed_out else ""
-            parts.append(f"service {name} {why.replace('failed: ', '')}{late}")
+            parts.append(f"service {name}: {why.replace('failed: ', '')}{late}")
             for container in containers:
                 if container.service == name:
                     parts.append(f"its log ends with:\n{self.docker.last_words(container.name)}")
@@ -228,7 +229,7 @@ class Release:
         if former is None:
             self.compose(self.candidate_file, "stop")
             return "nothing was released before, so the new containers were stopped; their logs can still be read"
-        self.up(self.accepted_file, [], timeout)
+        self.up(self.accepted_file, former, [], timeout)
         self.wait(former, lambda: self.docker.containers(self.name), timeout)
         return "the former release is serving again"
 
@@ -251,7 +252,7 @@ def release(module: AnsibleModule, docker: Docker) -> dict[str, Any]:
     present = docker.present
     if not present and not module.check_mode:
         raise DockerFailed("no Docker engine answers on this host; provision it first")
-    images = run.resolve(params["definition"]) if present else {}
+    images = run.resolve(params["definition"], params["only"]) if present else {}
     secrets = {
         name: _compose.SecretMount(item["environment"], tuple(sorted(item["files"].items())), item["digest"])
         for name, item in params["secrets"].items()
@@ -263,6 +264,7 @@ def release(module: AnsibleModule, docker: Docker) -> dict[str, Any]:
         log_max_size=params["log_max_size"],
         log_max_files=params["log_max_files"],
         public_ports=params["public_ports"],
+        early_probes=version_tuple(docker.engine_version()) >= (25,),
     )
     wanted = _compose.narrow(wanted, former, params["only"])
     actions = _compose.plan(wanted, docker.containers(params["name"]) if present else [])
@@ -294,7 +296,7 @@ def release(module: AnsibleModule, docker: Docker) -> dict[str, Any]:
             run.rehearse(_compose.rehearsable(wanted, actions, params["definition"]), wanted, timeout)
             touched = True
             chosen = [action.service for action in actions] if params["only"] else []
-            run.up(run.candidate_file, chosen, timeout)
+            run.up(run.candidate_file, wanted, chosen, timeout)
         run.wait(wanted, lambda: docker.containers(params["name"]), timeout)
     except ReleaseFailed as error:
         if not actions:

@@ -22,10 +22,11 @@ attributes:
   check_mode:
     support: full
     description: Says what would change, including the flags that would be raised.
-    details: In check mode, a check whose program is not installed yet is named in RV(skipped_checks). It fails otherwise.
+    details: In check mode, a check whose program is not installed yet is named in RV(skipped_checks) and does not fail.
   diff_mode:
     support: full
     description: One diff entry for each path. The content of a file with O(files[].secret) is never shown.
+    details: Nor is that of a file which not everybody on the host may read.
   idempotent:
     support: full
     description: A second run changes nothing.
@@ -73,11 +74,12 @@ options:
             existing one keeps its mode.
         type: str
       secret:
-        description: Never show the content in a diff.
+        description: Never show the content in a diff. A file that not everybody may read is secret anyway.
         type: bool
         default: false
       force:
-        description: Replace the content of a file that is there already. V(false) only makes a missing one.
+        description: Replace the content of a file that is there already. V(false) only makes a missing one. Owner and
+          mode are brought about in either case.
         type: bool
         default: true
       notify:
@@ -169,6 +171,7 @@ skipped_checks:
 """
 
 import base64
+import os
 import shlex
 from pathlib import Path
 
@@ -181,6 +184,8 @@ def entry(item: dict[str, object]) -> _files.Entry:
     path = str(item["path"])
     if not path.startswith("/"):
         raise _files.FileSetError(f"path {path!r} is not absolute; every path of the set starts with /")
+    if ".." in Path(path).parts:
+        raise _files.FileSetError(f"path {path!r} goes through ..; name the place itself")
     mode = item["mode"]
     try:
         octal = None if mode is None else int(str(mode), 8)
@@ -251,6 +256,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    # Missing parents and what validators write must not depend on the umask of whoever logged in.
+    os.umask(0o022)
     params = module.params
     try:
         entries = [entry(item) for item in params["files"]]
@@ -259,7 +266,9 @@ def main() -> None:
             for item in params["purge"]
         ]
         checks = [_files.TreeCheck(Path(item["tree"]), tuple(item["command"])) for item in params["checks"]]
-        with _lock.held("file_set", wait_seconds=120):
+        for one in [*entries, *purges]:
+            _pending.refuse_bad(one.notify)
+        with _lock.held(_pending.LOCK, wait_seconds=600):
             changes = _files.plan(entries, purges)
             skipped = _files.verify(changes, checks, may_skip=module.check_mode)
             flags = {flag for change in changes for flag in change.entry.notify}

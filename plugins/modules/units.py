@@ -14,8 +14,8 @@ author:
   - The quai contributors (@quai-ops)
 description:
   - Enables, starts, reloads and restarts a list of units in one round trip, and verifies that they run afterwards.
-  - A unit is reloaded (or restarted) when its O(units[].flag) is raised, which M(quai.ops.file_set) does when it writes.
-    The flag is lowered only after the unit took the new files, so a run killed in between is completed by the next one.
+  - A unit is reloaded or restarted when its O(units[].flag) is raised, which M(quai.ops.file_set) does when it writes.
+    It is lowered only after the unit took the new files, so a run killed in between is completed by the next one.
   - The manager itself is reloaded when a unit file on disk is newer than what it has loaded.
 attributes:
   check_mode:
@@ -89,8 +89,10 @@ actions:
   sample: [reload nginx.service]
 """
 
+from contextlib import nullcontext
+
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quai.ops.plugins.module_utils import _pending, _units
+from ansible_collections.quai.ops.plugins.module_utils import _lock, _pending, _units
 from ansible_collections.quai.ops.plugins.module_utils._files import run
 
 
@@ -100,7 +102,7 @@ class UnitFailed(Exception):
 
 def show(names: list[str]) -> dict[str, _units.State]:
     """What systemd knows of the units."""
-    code, said = run(["systemctl", "show", "-p", "LoadState,UnitFileState,ActiveState,NeedDaemonReload", *names])
+    code, said = run(["systemctl", "show", "-p", ",".join(_units.PROPERTIES), "--", *names])
     if code != 0:
         raise UnitFailed(f"systemctl show failed: {said}")
     return _units.parse_show(said, names)
@@ -119,6 +121,42 @@ def act(unit: _units.Unit, verbs: list[str]) -> None:
         if code != 0:
             _, journal = run(["journalctl", "--no-pager", "-q", "-n", "15", "-o", "cat", "-u", unit.name])
             raise UnitFailed(f"systemctl {verb} {unit.name} failed: {said}\nits journal ends with:\n{journal}")
+
+
+def bring(units: list[_units.Unit], expected: set[str], actions: list[str], *, check_mode: bool) -> None:
+    """Bring the units to their state; what is done is added to C(actions)."""
+    names = [unit.name for unit in units]
+    pending = _pending.read() | expected
+    states = show(names)
+    if any(state.stale for state in states.values()):
+        actions.append("daemon-reload")
+    if not check_mode and any(state.stale or not state.loaded for state in states.values()):
+        code, said = run(["systemctl", "daemon-reload"])
+        if code != 0:
+            raise UnitFailed(f"systemctl daemon-reload failed: {said}")
+        states = show(names)
+    for unit in units:
+        state = states[unit.name]
+        if not state.loaded and not check_mode and (unit.running or unit.enabled):
+            raise UnitFailed(
+                f"{unit.name} cannot be used, systemd calls it {state.load!r}; is its package or unit file installed?"
+            )
+        verbs = _units.plan(unit, state, pending)
+        actions += [f"{verb} {unit.name}" for verb in verbs]
+        if not check_mode:
+            act(unit, verbs)
+    if check_mode:
+        return
+    # Lowered only now: two units may share a flag.
+    for flag in {unit.flag for unit in units if unit.flag}:
+        _pending.clear(flag)
+    now = show(names)
+    for unit in units:
+        state = now[unit.name]
+        if unit.running and not state.running:
+            raise UnitFailed(
+                f"{unit.name} was started and is {state.active} ({state.sub}) now; see journalctl -u {unit.name}"
+            )
 
 
 def main() -> None:
@@ -153,34 +191,12 @@ def main() -> None:
         )
         for item in module.params["units"]
     ]
-    names = [unit.name for unit in units]
-    pending = _pending.read() | set(module.params["pending"])
     actions: list[str] = []
     try:
-        states = show(names)
-        if any(state.stale for state in states.values()) or any(not state.loaded for state in states.values()):
-            if any(state.stale for state in states.values()):
-                actions.append("daemon-reload")
-            if not module.check_mode:
-                run(["systemctl", "daemon-reload"])
-                states = show(names)
-        for unit in units:
-            state = states[unit.name]
-            if not state.loaded and not module.check_mode and (unit.running or unit.enabled):
-                raise UnitFailed(f"{unit.name} does not exist on this host; is its package or unit file installed?")
-            verbs = _units.plan(unit, state, pending)
-            actions += [f"{verb} {unit.name}" for verb in verbs]
-            if not module.check_mode:
-                act(unit, verbs)
-        if not module.check_mode:
-            # Lowered only now: two units may share a flag.
-            for flag in {unit.flag for unit in units if unit.flag}:
-                _pending.clear(flag)
-            for name, state in show(names).items():
-                wanted = next(unit.running for unit in units if unit.name == name)
-                if wanted and not state.running:
-                    raise UnitFailed(f"{name} was started and is {state.active} now; see journalctl -u {name}")
-    except UnitFailed as error:
+        _pending.refuse_bad(unit.flag for unit in units if unit.flag)
+        with nullcontext() if module.check_mode else _lock.held(_pending.LOCK, wait_seconds=600):
+            bring(units, set(module.params["pending"]), actions, check_mode=module.check_mode)
+    except (UnitFailed, _lock.LockHeld, ValueError, OSError) as error:
         module.fail_json(msg=str(error), actions=actions)
     module.exit_json(changed=bool(actions), actions=actions)
 

@@ -79,14 +79,38 @@ def registry_ca_file(registry: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def authority_file(authority: Mapping[str, Any]) -> dict[str, str]:
+    """Entry for C(quai.ops.file_set): the certificate of a private authority, from an item of C(dict2items)."""
+    return {
+        "path": f"/etc/quai/ca/{authority['key']}.pem",
+        "content": str(authority["value"]).rstrip("\n") + "\n",
+        "mode": "0644",
+    }
+
+
+def wrong_answer(result: Mapping[str, Any]) -> str:
+    """What is wrong with an answer that C(playbooks/tasks/verify.yml) got; empty when it is as declared."""
+    wanted = result["__quai_verify"]
+    expected = wanted["expect"].get("status") or [200]
+    request = f"{wanted['method']} {wanted['url']}"
+    if result["rc"] != 0:
+        # curl's first line says what happened; those after it explain certificates in general.
+        return f"{request}: {(str(result['stderr']).strip() or 'no answer').splitlines()[0]}"
+    if int(result["stdout"]) not in expected:
+        return f"{request} answered {result['stdout']}, {' or '.join(map(str, expected))} is expected"
+    return ""
+
+
 class FilterModule:
-    """Filters of the role docker_stack."""
+    """Filters of the roles docker_stack and host_base, and of the verification after a release."""
 
     def filters(self) -> dict[str, Any]:
         """Names and functions."""
         return {
+            "authority_file": authority_file,
             "registry_ca_file": registry_ca_file,
             "registry_login": registry_login,
             "secret_files": secret_files,
             "secret_mounts": secret_mounts,
+            "wrong_answer": wrong_answer,
         }
