@@ -30,6 +30,7 @@ _DIRECTORY = BUILD / "engine"
 _MARKER = _DIRECTORY / "dockerd.json"
 _LOG = _DIRECTORY / "dockerd.log"
 _START_SECONDS = 60
+_PID_FILE = Path("/var/run/docker.pid")
 _ROOM_GB = 5
 
 _clients = threading.local()
@@ -69,6 +70,9 @@ def ensure(console: Console) -> None:
         if not shutil.which("dockerd"):
             with console.step("Install the Docker engine (docker.io)"):
                 apt_install("docker.io")
+            # Where its package's init script has started it, quai is who brought it.
+            if _daemon_pid():
+                _remember(_daemon_pid(), host)
         if not answers():
             with console.step("Start the Docker engine"):
                 _start(host)
@@ -95,9 +99,12 @@ def _start(host: str) -> None:
         subprocess.run(["systemctl", "start", "docker"], check=False)
         until("the Docker engine", answers, seconds=_START_SECONDS, fix="read `journalctl -u docker`")
         return
+    if _daemon_pid() and "DOCKER_HOST" not in os.environ:
+        until("the Docker engine that is starting already", answers, seconds=_START_SECONDS)
+        return
     # Further options, for example --data-root on a larger disk.
     options = shlex.split(os.environ.get("QUAI_DOCKERD_OPTIONS", ""))
-    with _LOG.open("ab") as log:
+    with _LOG.open("wb") as log:
         process = subprocess.Popen(
             ["dockerd", "--host", host, *options],
             stdin=subprocess.DEVNULL,
@@ -105,7 +112,7 @@ def _start(host: str) -> None:
             stderr=log,
             start_new_session=True,
         )
-    _MARKER.write_text(json.dumps({"pid": process.pid, "started": _start_time(process.pid), "host": host}), "utf-8")
+    _remember(process.pid, host)
 
     def ready() -> bool:
         if process.poll() is not None:
@@ -118,6 +125,19 @@ def _start(host: str) -> None:
         until("the Docker engine", ready, seconds=_START_SECONDS, fix=f"read {_LOG}")
     except _Ended as ended:
         raise LabError(ended.reason, ended.fix) from None
+
+
+def _daemon_pid() -> int:
+    """The running daemon by its pid file, 0 when there is none."""
+    try:
+        pid = int(_PID_FILE.read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return 0
+    return pid if _start_time(pid) else 0
+
+
+def _remember(pid: int, host: str) -> None:
+    _MARKER.write_text(json.dumps({"pid": pid, "started": _start_time(pid), "host": host}), "utf-8")
 
 
 class _Ended(RuntimeError):

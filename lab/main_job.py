@@ -56,15 +56,22 @@ def _playbook(lab: Lab, title: str, arguments: list[str], console: Console) -> s
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     command = ["ansible-playbook", "-i", "inventories/lab", *arguments]
     # Ours, not whichever comes first on the PATH.
-    executable = str(Path(sys.executable).with_name("ansible-playbook"))
-    environment = {**os.environ, "QUAI_LAB": lab.name, "QUAI_LAB_NET": lab.net, "PYTHONUNBUFFERED": "1"}
+    executable = Path(sys.executable).with_name("ansible-playbook")
+    if not executable.exists():
+        raise LabError(f"{executable} does not exist", "use the project's own Python: `make venv`, then `make up`")
+    environment = {
+        **os.environ,
+        "QUAI_LAB": lab.name,
+        "QUAI_LAB_NET": lab.net,
+        "PYTHONUNBUFFERED": "1",
+    }
     if console.stream.isatty():
         environment["ANSIBLE_FORCE_COLOR"] = "1"
     console.line(console.paint("bold", f"\n$ {' '.join(command)}"))
     recap: list[str] = []
     with console.step(f"{title} ({' '.join(arguments[:1])})"), log.open("w", encoding="utf-8") as kept:
         process = subprocess.Popen(
-            [executable, *command[1:]],
+            [str(executable), *command[1:]],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,

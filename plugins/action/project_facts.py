@@ -53,11 +53,12 @@ def _facts(options: Mapping[str, Any], variables: _controller.Variables) -> dict
     elif wanted == ["all"]:
         wanted = _projects.declared(directory)
     documents = _projects.load_projects(directory, wanted, groups)
+    environments = {name: _environment(variables, name) for name in wanted}
     surroundings = _validate.Surroundings(
         hosts=hosts,
         secrets=_secret_names(variables, wanted) if options["secrets"] else None,
-        settings={name: variables.of_project("quai_settings", name) for name in wanted},
-        overrides={name: variables.of_project("quai_overrides", name) for name in wanted},
+        settings={name: environment.settings for name, environment in environments.items()},
+        overrides={name: environment.overrides for name, environment in environments.items()},
         vault_directory=_vault_directory(variables),
     )
     declarations, problems = _validate.validate(documents, surroundings)
@@ -70,7 +71,7 @@ def _facts(options: Mapping[str, Any], variables: _controller.Variables) -> dict
     derived = {}
     for declaration in asked:
         name = declaration.name
-        derived[name] = _derive.derive(declaration.data, _environment(variables, name), versions[name])
+        derived[name] = _derive.derive(declaration.data, environments[name], versions[name])
         derived[name]["hosts"] = [host for host, projects in hosts.items() if name in projects]
     return {
         "quai_project_names": list(wanted),

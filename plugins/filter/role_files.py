@@ -28,8 +28,17 @@ def environment_text(environment: Mapping[str, Any]) -> str:
     return "".join(lines)
 
 
-def file_name(path: str) -> str:
-    """A flat name for the host's copy of a file at C(path) of a container."""
+def _stem(directory: str, service: str, given: Mapping[str, Any]) -> str:
+    """Start of the paths of a service's files. It changes with their content, so that the former ones are kept.
+
+    The compose file and C(docker inspect) show it. A slow digest keeps a short password from being guessed from it.
+    """
+    document = json.dumps([given.get("owner", 0), given.get("environment"), given.get("files")], sort_keys=True)
+    digest = hashlib.scrypt(document.encode(), salt=service.encode(), n=2**12, r=8, p=1, dklen=8).hex()
+    return f"{directory}/{service}.{digest}"
+
+
+def _flat(path: str) -> str:
     return path.strip("/").replace("/", "--")
 
 
@@ -38,28 +47,24 @@ def secret_files(secrets: Mapping[str, Mapping[str, Any]], directory: str) -> li
     if not secrets:
         return []
     entries: list[dict[str, Any]] = [{"path": directory, "state": "directory", "mode": "0700"}]
-    for service in sorted(secrets):
-        owner = str(secrets[service].get("owner", 0))
+    for service, given in sorted(secrets.items()):
+        stem, owner = _stem(directory, service, given), str(given.get("owner", 0))
         common = {"owner": owner, "group": owner, "mode": "0600", "secret": True}
-        if secrets[service].get("environment"):
-            content = environment_text(secrets[service]["environment"])
-            entries.append({"path": f"{directory}/{service}.env", "content": content, **common})
-        for path, content in sorted((secrets[service].get("files") or {}).items()):
-            entries.append({"path": f"{directory}/{service}--{file_name(path)}", "content": content, **common})
+        if given.get("environment"):
+            entries.append({"path": f"{stem}.env", "content": environment_text(given["environment"]), **common})
+        for path, content in sorted((given.get("files") or {}).items()):
+            entries.append({"path": f"{stem}--{_flat(path)}", "content": content, **common})
     return entries
 
 
 def secret_mounts(secrets: Mapping[str, Mapping[str, Any]], directory: str) -> dict[str, Any]:
-    """Option O(secrets) of C(quai.ops.compose_stack): where the files are, and a digest that changes with them."""
+    """Option O(secrets) of C(quai.ops.compose_stack): where the files of C(secret_files) are."""
     mounts = {}
     for service, given in secrets.items():
-        document = json.dumps([given.get("owner", 0), given.get("environment"), given.get("files")], sort_keys=True)
+        stem = _stem(directory, service, given)
         mounts[service] = {
-            "environment": f"{directory}/{service}.env" if given.get("environment") else "",
-            "files": {
-                f"{directory}/{service}--{file_name(path)}": path for path in sorted(given.get("files") or {})
-            },
-            "digest": hashlib.sha256(document.encode()).hexdigest()[:16],
+            "environment": f"{stem}.env" if given.get("environment") else "",
+            "files": {f"{stem}--{_flat(path)}": path for path in sorted(given.get("files") or {})},
         }
     return mounts
 

@@ -17,11 +17,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
 CONFIG_LABEL = "quai.config"
 SECRET_ENVIRONMENT = "/run/secrets/quai.env"  # noqa: S105 - a path
 # Reads the secrets inside the container, so that they stand in no compose file, argument or `docker inspect`.
 _WITH_SECRETS = f'set -a; . {SECRET_ENVIRONMENT}; set +a; exec "$$@"'
 _SHELL_WITH_SECRETS = f"set -a; . {SECRET_ENVIRONMENT}; set +a; "
+
+# Name of a file that holds secrets: service, digest of the content, what it is. Also what a killed run left of one.
+SECRET_FILE = re.compile(r"^\.?[A-Za-z0-9][\w.-]*\.[0-9a-f]{16}(\.env|--.+)(\.quai-new)?$")
+# A service without a health check counts as ready when it ran for so long.
+SETTLE_SECONDS = 5
 
 Definition = dict[str, Any]
 
@@ -32,11 +38,14 @@ class StackError(Exception):
 
 @dataclass(frozen=True)
 class SecretMount:
-    """What a service gets from its secrets: an environment file, and files at paths of the container."""
+    """What a service gets from its secrets: an environment file, and files at paths of the container.
+
+    The names of the host's files change with their content, so a service is recreated when a secret changes, and the
+    former definition goes on meaning the former secrets.
+    """
 
     environment: str = ""
     files: tuple[tuple[str, str], ...] = ()
-    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,7 @@ class Container:
     restarts: int = 0
     image: str = ""
     id: str = ""
+    up_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,7 @@ def prepare(
     for name, service in services.items():
         if not isinstance(service, dict) or not service.get("image"):
             raise StackError(f"service {name} has no image; name one, with a tag or a digest")
+        _normalise(name, service)
         _refuse_public_ports(name, service, set(public_ports))
         service["image"] = images.get(service["image"], service["image"])
         service.setdefault("restart", "unless-stopped")
@@ -100,9 +111,22 @@ def prepare(
         if early_probes and service.get("healthcheck"):
             _probe_early(service["healthcheck"])
         service.pop("x-quai", None)
-        labels = service.setdefault("labels", {})
-        labels[CONFIG_LABEL] = _digest(name, service, result)
+        service["labels"][CONFIG_LABEL] = _digest(name, service, result)
     return result
+
+
+def _normalise(name: str, service: Definition) -> None:
+    """Give what Compose lets one write in several ways the one form that the code here works on."""
+    labels = service.get("labels") or {}
+    if isinstance(labels, list):
+        labels = dict(str(label).partition("=")[::2] for label in labels)
+    service["labels"] = labels
+    for key in ("ports", "volumes"):
+        if not isinstance(service.get(key) or [], list):
+            raise StackError(f"service {name}: {key} is {service[key]!r}, a list is right")
+    # YAML reads an unquoted no as false, which Compose refuses.
+    if service.get("restart") is False:
+        service["restart"] = "no"
 
 
 def _refuse_public_ports(name: str, service: Definition, public: set[int]) -> None:
@@ -122,9 +146,8 @@ def _refuse_public_ports(name: str, service: Definition, public: set[int]) -> No
 
 
 def _mount_secrets(name: str, service: Definition, mount: SecretMount) -> None:
-    volumes = service.setdefault("volumes", [])
-    volumes += [f"{source}:{target}:ro" for source, target in mount.files]
-    service.setdefault("labels", {})["quai.secrets"] = mount.digest
+    volumes = [*(service.get("volumes") or []), *(f"{source}:{target}:ro" for source, target in mount.files)]
+    service["volumes"] = volumes
     if not mount.environment:
         return
     volumes.append(f"{mount.environment}:{SECRET_ENVIRONMENT}:ro")
@@ -160,14 +183,33 @@ def _probe_early(check: Definition) -> None:
 
 def _digest(name: str, service: Definition, whole: Definition) -> str:
     """Digest of a service with the networks and volumes that it uses."""
-    labels = {key: value for key, value in (service.get("labels") or {}).items() if key != CONFIG_LABEL}
-    text = json.dumps(service, sort_keys=True)
+    labels = {key: value for key, value in service["labels"].items() if key != CONFIG_LABEL}
+    names = {"networks": set(service.get("networks") or ["default"]), "volumes": {one[0] for one in _mounts(service)}}
     used = {
-        kind: {key: value for key, value in (whole.get(kind) or {}).items() if f'"{key}' in text}
-        for kind in ("networks", "volumes")
+        kind: {key: value for key, value in (whole.get(kind) or {}).items() if key in names[kind]} for kind in names
     }
     document = {"name": name, "service": {**service, "labels": labels}, **used}
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _mounts(service: Definition) -> list[tuple[str, str, bool]]:
+    """Source, target and whether it can be written, for each mount of a service; no source for an anonymous volume."""
+    found = []
+    for volume in service.get("volumes") or []:
+        if isinstance(volume, dict):
+            writable = not volume.get("read_only") and volume.get("type") != "tmpfs"
+            found.append((str(volume.get("source") or ""), str(volume.get("target") or ""), writable))
+        else:
+            parts = str(volume).split(":")
+            source, target = parts[:2] if len(parts) > 1 else ("", parts[0])
+            found.append((source, target, "ro" not in ",".join(parts[2:]).split(",")))
+    return found
+
+
+def secret_sources(definition: Definition) -> set[str]:
+    """The host's files of secrets that a definition mounts."""
+    sources = {source for service in definition["services"].values() for source, _, _ in _mounts(service)}
+    return {source for source in sources if SECRET_FILE.search(source.rpartition("/")[2])}
 
 
 def narrow(wanted: Definition, current: Definition | None, only: Sequence[str]) -> Definition:
@@ -194,48 +236,78 @@ def plan(wanted: Definition, containers: Sequence[Container]) -> list[Action]:
         found = by_service.get(name, [])
         if not found:
             actions.append(Action(name, "create", service["image"]))
-        elif any(one.config != service["labels"][CONFIG_LABEL] for one in found):
+        elif any(one.config != (service.get("labels") or {}).get(CONFIG_LABEL) for one in found):
             actions.append(Action(name, "recreate", service["image"]))
-        elif any(one.status not in ("running", "restarting") for one in found):
+        elif any(one.status not in ("running", "restarting") and not _done(service, one) for one in found):
             actions.append(Action(name, "start", service["image"]))
     actions += [Action(name, "remove") for name in sorted(set(by_service) - set(wanted["services"]))]
     return actions
 
 
-def verdict(wanted: Definition, containers: Sequence[Container], restarts_before: Mapping[str, int]) -> dict[str, str]:
-    """Services that are not ready yet, each with why; a reason that starts with C(failed:) will not mend itself."""
+def verdict(
+    services: Mapping[str, Definition], containers: Iterable[Container], before: Mapping[str, int]
+) -> dict[str, str]:
+    """Services that are not ready yet, each with why; a reason that starts with C(failed:) will not mend itself.
+
+    C(before) has the containers that were there before anything was done, with how often each had been restarted.
+    Such a one may be unhealthy because of what is just being mended, so it is waited for.
+    """
     waiting = {}
-    by_service = {container.service: container for container in containers}
-    for name, service in wanted["services"].items():
-        container = by_service.get(name)
-        if container is None:
+    by_service: dict[str, list[Container]] = {}
+    for container in containers:
+        by_service.setdefault(container.service, []).append(container)
+    for name, service in services.items():
+        reasons = [_unready(service, container, before) for container in by_service.get(name, [])]
+        if not reasons:
             waiting[name] = "has no container yet"
-        elif container.status == "exited" and _restarts(service):
-            waiting[name] = f"exited with code {container.exit_code}"
-        elif container.status in ("exited", "dead"):
-            waiting[name] = f"failed: exited with code {container.exit_code}"
-        elif container.restarts - restarts_before.get(container.id, 0) >= 3:
-            waiting[name] = f"failed: it ended {container.restarts} times, last with code {container.exit_code}"
-        elif container.status != "running":
-            waiting[name] = f"is {container.status}"
-        elif container.health == "unhealthy":
-            waiting[name] = "failed: its health check fails"
-        elif container.health == "starting":
-            waiting[name] = "has not passed its health check yet"
+        elif any(reasons):
+            waiting[name] = max(reasons, key=lambda reason: (reason.startswith("failed:"), reason != ""))
     return waiting
+
+
+def _unready(service: Definition, container: Container, before: Mapping[str, int]) -> str:
+    """Why a container is not ready; empty when it is."""
+    restarts = container.restarts - before.get(container.id, 0)
+    reason = ""
+    if _done(service, container):
+        pass
+    elif container.status in ("exited", "dead"):
+        final = container.status == "dead" or not _restarts(service)
+        reason = f"{'failed: ' if final else ''}exited with code {container.exit_code}"
+    elif restarts >= 3:
+        reason = f"failed: it ended {restarts} times, last with code {container.exit_code}"
+    elif container.status != "running":
+        reason = f"is {container.status}"
+    elif container.health == "unhealthy":
+        reason = f"{'' if container.id in before else 'failed: '}its health check fails"
+    elif container.health == "starting":
+        reason = "has not passed its health check yet"
+    elif not container.health and container.up_seconds < SETTLE_SECONDS:
+        reason = f"has no health check, and has not run for {SETTLE_SECONDS} s yet"
+    return reason
 
 
 def _restarts(service: Definition) -> bool:
     return service.get("restart", "no") not in ("no", "", False)
 
 
+def _done(service: Definition, container: Container) -> bool:
+    """Whether the container did its one task, as a migration does."""
+    return container.status == "exited" and container.exit_code == 0 and not _restarts(service)
+
+
 def rehearsable(wanted: Definition, actions: Sequence[Action], definition: Definition) -> list[str]:
-    """Services that can be tried beside the running ones: changed, with a health check, and safe to run twice."""
+    """Services that can be tried beside the running ones: changed, with a health check, and safe to run twice.
+
+    Two processes on the same data may damage it, so a service that writes to a mount must say that it is safe
+    (C(x-quai.stateful=false)).
+    """
     names = []
     for action in actions:
         service = wanted["services"].get(action.service, {})
-        traits = definition["services"].get(action.service, {}).get("x-quai", {})
-        if action.verb == "recreate" and service.get("healthcheck") and not traits.get("stateful"):
+        traits = (definition["services"].get(action.service) or {}).get("x-quai") or {}
+        stateful = traits.get("stateful", any(writable for _, _, writable in _mounts(service)))
+        if action.verb == "recreate" and service.get("healthcheck") and not stateful:
             names.append(action.service)
     return names
 
@@ -277,7 +349,7 @@ def version_tuple(text: str) -> tuple[int, ...]:
 
 
 __all__ = [
-    "CONFIG_LABEL", "SECRET_ENVIRONMENT", "Action", "Container", "Definition", "SecretMount", "StackError",
-    "narrow", "own_images", "pinned", "plan", "prepare", "registry_host", "rehearsable", "repository", "verdict",
-    "version_tuple",
+    "CONFIG_LABEL", "NAME", "SECRET_ENVIRONMENT", "SECRET_FILE", "Action", "Container", "Definition", "SecretMount",
+    "StackError", "narrow", "own_images", "pinned", "plan", "prepare", "registry_host", "rehearsable", "repository",
+    "secret_sources", "verdict", "version_tuple",
 ]

@@ -9,10 +9,13 @@ import base64
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +24,8 @@ from ansible_collections.quai.ops.plugins.module_utils._compose import Container
 
 SOCKET = Path("/var/run/docker.sock")
 CONFIG = Path("/etc/quai/docker")
+# End of the names of containers that are tried beside the running ones.
+REHEARSAL = "_rehearsal"
 
 
 class DockerFailed(Exception):
@@ -97,6 +102,8 @@ class Docker:
                 env=self._environment,
                 timeout=timeout,
                 stdin=subprocess.DEVNULL,
+                # What a killed release leaves running holds its lock until it ends.
+                close_fds=False,
             )
         except subprocess.TimeoutExpired:
             return 124, "", f"no end after {timeout:g} s"
@@ -135,13 +142,15 @@ class Docker:
 
     def containers(self, project: str) -> list[Container]:
         """The service containers of a Compose project; those of C(compose run) are left out."""
+        return [parse_container(one, time.time()) for one in self._of(project) if not _one_off(one)]
+
+    def rests(self, project: str) -> list[str]:
+        """Names of containers that a killed release left: rehearsals, and what Compose had not yet renamed."""
+        return sorted(str(one["Name"]).lstrip("/") for one in self._of(project) if is_rest(one))
+
+    def _of(self, project: str) -> list[dict[str, Any]]:
         label = f"label=com.docker.compose.project={project}"
-        listed = self.run(["docker", "ps", "-aq", "--no-trunc", "--filter", label])
-        return [
-            parse_container(one)
-            for one in self.inspect(listed.split())
-            if (one["Config"]["Labels"] or {}).get("com.docker.compose.oneoff", "False") != "True"
-        ]
+        return self.inspect(self.run(["docker", "ps", "-aq", "--no-trunc", "--filter", label]).split())
 
     def inspect(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """What the engine knows of containers; one that vanished meanwhile is left out."""
@@ -151,11 +160,15 @@ class Docker:
         found: list[dict[str, Any]] = json.loads(out or "[]")
         return found
 
-    def remove(self, names: Sequence[str]) -> None:
-        """Remove containers with their anonymous volumes; those that do not exist are fine."""
+    def remove(self, names: Sequence[str], *, volumes: bool = False) -> None:
+        """Stop containers as gently as they ask for, then remove them, on demand with the volumes that have no name.
+
+        Those that do not exist are fine.
+        """
         there = [str(one["Id"]) for one in self.inspect(names)]
         if there:
-            self.run(["docker", "rm", "-f", "-v", *there])
+            self._run(["docker", "stop", *there])
+            self.run(["docker", "rm", "-f", *(["-v"] if volumes else []), *there])
 
     def last_words(self, name: str, lines: int = 20) -> str:
         """The end of a container's log and of its last health check."""
@@ -168,7 +181,25 @@ class Docker:
         return said.strip()
 
 
-def parse_container(found: Mapping[str, Any]) -> Container:
+def _one_off(found: Mapping[str, Any]) -> bool:
+    return str((found["Config"]["Labels"] or {}).get("com.docker.compose.oneoff")) == "True"
+
+
+def is_rest(found: Mapping[str, Any]) -> bool:
+    """Whether a container, as C(docker inspect) has it, is what a killed release left behind."""
+    name = str(found["Name"]).lstrip("/")
+    if _one_off(found):
+        return name.endswith(REHEARSAL)
+    # While Compose replaces a container, the one that does not serve has the start of an id before its name.
+    return found["State"]["Status"] != "running" and re.match(r"[0-9a-f]{12}_", name) is not None
+
+
+def started_at(text: str) -> float:
+    """Seconds since the epoch of the engine's C(StartedAt), which has nanoseconds and is in UTC."""
+    return datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
+
+
+def parse_container(found: Mapping[str, Any], now: float) -> Container:
     """A container from what C(docker inspect) says of it."""
     labels = found["Config"]["Labels"] or {}
     state = found["State"]
@@ -182,7 +213,8 @@ def parse_container(found: Mapping[str, Any]) -> Container:
         restarts=int(found.get("RestartCount", 0)),
         image=found["Config"]["Image"],
         id=found["Id"],
+        up_seconds=now - started_at(state["StartedAt"]) if state["Status"] == "running" else 0.0,
     )
 
 
-__all__ = ["CONFIG", "Docker", "DockerFailed", "parse_container", "version_tuple"]
+__all__ = ["CONFIG", "REHEARSAL", "Docker", "DockerFailed", "is_rest", "parse_container", "started_at", "version_tuple"]

@@ -106,8 +106,11 @@ def parse_listeners(text: str) -> dict[int, str]:
 
 
 def parse_published(text: str) -> set[int]:
-    """Host ports from the C(Ports) column of C(docker ps)."""
-    return {int(port) for port in re.findall(r":(\d+)->", text)}
+    """Host ports from the C(Ports) column of C(docker ps), which writes neighbours as a range."""
+    found: set[int] = set()
+    for first, last in re.findall(r":(\d+)(?:-(\d+))?->", text):
+        found.update(range(int(first), int(last or first) + 1))
+    return found
 
 
 def listeners(proc: Path = Path("/proc")) -> tuple[Listener, ...]:

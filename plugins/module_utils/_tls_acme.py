@@ -32,6 +32,8 @@ CHALLENGES = Path(".well-known/acme-challenge")
 CERTBOT_LOCK = Path("/var/lib/letsencrypt/.certbot.lock")
 CERTBOT_LOG = Path("/var/log/letsencrypt/letsencrypt.log")
 BUSY = "Another instance of Certbot is already running"
+BAD_NONCE = "badNonce"
+NONCE_TRIES = 4
 BUSY_SECONDS = 300
 PROBE_SECONDS = 10
 PATIENCE_SECONDS = 5
@@ -109,6 +111,8 @@ def issue(wanted: Wanted, acme: Acme) -> None:
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
     if acme.ca_bundle:
         environment["REQUESTS_CA_BUNDLE"] = acme.ca_bundle
+    deadline = time.monotonic() + BUSY_SECONDS
+    nonces = NONCE_TRIES
     while True:
         try:
             done = subprocess.run(
@@ -126,10 +130,14 @@ def issue(wanted: Wanted, acme: Acme) -> None:
         said = done.stdout.decode("utf-8", "replace")
         if done.returncode == 0:
             return
-        if BUSY not in said:
+        # Certbot repeats a request with a refused nonce once; a CA may refuse the second too (RFC 8555, 6.5: repeat).
+        if BAD_NONCE in said and nonces > 1:
+            nonces -= 1
+            continue
+        if BUSY not in said or time.monotonic() > deadline:
             raise CertificateError("\n".join([*certbot_reasons(said, _log()), f"certbot's log is {CERTBOT_LOG}"]))
         try:
-            _lock.wait_until_free([CERTBOT_LOCK], BUSY_SECONDS)
+            _lock.wait_until_free([CERTBOT_LOCK], deadline - time.monotonic())
         except _lock.LockHeld as error:
             raise CertificateError(f"another certbot runs on this host: {error}; end it and run again") from error
 

@@ -43,12 +43,17 @@ options:
   definition:
     description:
       - A compose file as a dictionary.
-      - A service may say C(x-quai.stateful=true). It is then never tried beside the running one, because two
-        copies on the same data would damage them.
+      - A service that writes to a mount is never tried beside the running one, because two processes on the same data
+        may damage it. It says C(x-quai.stateful=false) when that is safe. C(x-quai.stateful=true) rules it out for any.
     type: dict
     required: true
   secrets:
-    description: What each service gets from its secrets. The files themselves are written by M(quai.ops.file_set).
+    description:
+      - What each service gets from its secrets, a dictionary of C(environment), the path of a file of variables, and
+        C(files), a dictionary of paths on the host and in the container.
+      - The files themselves are written by M(quai.ops.file_set). A name that holds the digest of the content, as in
+        C(SERVICE.0123456789abcdef.env), lets a failed release return to the former secrets. Files with such names
+        that no service mounts any more are removed after a release.
     type: dict
     default: {}
   only:
@@ -70,7 +75,7 @@ options:
     type: int
     default: 3
   timeout:
-    description: Seconds that the services have to become healthy.
+    description: Seconds that the services have to become healthy, and that another release is waited for.
     type: int
     default: 180
   pull_timeout:
@@ -98,6 +103,12 @@ actions:
   type: list
   elements: dict
   sample: [{service: web, verb: recreate, image: "registry.example.org/shop/web@sha256:…"}]
+removed_rests:
+  description: Containers that a killed release had left, and that were or would be removed.
+  returned: always
+  type: list
+  elements: str
+  sample: []
 images:
   description: Each reference by tag and the reference by digest that runs.
   returned: always
@@ -107,14 +118,23 @@ images:
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quai.ops.plugins.module_utils import _compose, _files, _lock
-from ansible_collections.quai.ops.plugins.module_utils._docker import Docker, DockerFailed, version_tuple
+from ansible_collections.quai.ops.plugins.module_utils._docker import (
+    REHEARSAL,
+    Docker,
+    DockerFailed,
+    parse_container,
+    version_tuple,
+)
 
 POLL_SECONDS = 0.5
+# Ids of the containers that were there before a release, with how often each had been restarted.
+Before = dict[str, int]
 
 
 class ReleaseFailed(Exception):
@@ -124,8 +144,8 @@ class ReleaseFailed(Exception):
 class Release:
     """One release of one stack: the steps, in the order in which ``main`` takes them."""
 
-    def __init__(self, docker: Docker, name: str, directory: Path, warn: Callable[[str], None]) -> None:
-        self.docker, self.name, self.warn = docker, name, warn
+    def __init__(self, docker: Docker, name: str, directory: Path, timeout: float) -> None:
+        self.docker, self.name, self.timeout = docker, name, timeout
         self.accepted_file = directory / "compose.json"
         self.candidate_file = directory / "compose.next.json"
 
@@ -135,6 +155,10 @@ class Release:
             loaded: _compose.Definition = json.loads(self.accepted_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
+        except ValueError as error:
+            raise _compose.StackError(
+                f"{self.accepted_file} is no JSON any more ({error}); remove it, and the next run makes it again"
+            ) from error
         return loaded
 
     def resolve(self, definition: _compose.Definition, only: list[str]) -> dict[str, str]:
@@ -150,68 +174,58 @@ class Release:
             if not self.docker.has_image(image):
                 self.docker.run(["docker", "pull", "--quiet", image], timeout)
 
-    def compose(self, file: Path, *arguments: str, timeout: float | None = None) -> str:
+    def compose(self, file: Path, *arguments: str) -> str:
         """Run Compose on one of the two definitions."""
-        return self.docker.run([*self.docker.compose(), "-p", self.name, "-f", str(file), *arguments], timeout)
+        return self.docker.run([*self.docker.compose(), "-p", self.name, "-f", str(file), *arguments], self.timeout)
 
-    def rehearse(self, services: list[str], definition: _compose.Definition, timeout: float) -> None:
+    def look(self) -> list[_compose.Container]:
+        """The containers of the stack as they are now."""
+        return self.docker.containers(self.name)
+
+    def rehearse(self, services: list[str], definition: _compose.Definition) -> None:
         """Start changed services beside the running ones, without their ports, and wait until they are healthy."""
-        trials = {service: f"{self.name}_{service}_rehearsal" for service in services}
-        if not trials:
-            return
-        self.docker.remove(list(trials.values()))
+        trials = {f"{self.name}_{service}{REHEARSAL}": service for service in services}
         try:
-            for service, trial in trials.items():
+            for trial, service in trials.items():
                 self.compose(self.candidate_file, "run", "-d", "--no-deps", "--name", trial, service)
             self.wait(
-                {"services": {service: definition["services"][service] for service in services}},
-                lambda: [self._trial(one, trials) for one in self.docker.inspect(list(trials.values()))],
-                timeout,
+                {service: definition["services"][service] for service in services},
+                lambda: [_trial(one, trials) for one in self.docker.inspect(list(trials))],
+                {},
             )
         finally:
-            self.docker.remove(list(trials.values()))
+            self.docker.remove(list(trials), volumes=True)
 
-    @staticmethod
-    def _trial(found: dict[str, Any], trials: dict[str, str]) -> _compose.Container:
-        name = str(found["Name"]).lstrip("/")
-        state = found["State"]
-        return _compose.Container(
-            service=next(service for service, trial in trials.items() if trial == name),
-            name=name,
-            config="",
-            # A one-off container is not restarted by the engine, so one that ended has failed for good.
-            status="dead" if state["Status"] == "exited" else state["Status"],
-            health=(state.get("Health") or {}).get("Status", ""),
-            exit_code=int(state.get("ExitCode", 0)),
-            id=found["Id"],
-        )
-
-    def up(self, file: Path, definition: _compose.Definition, services: list[str], timeout: float) -> None:
-        """Let Compose bring the services to a definition. It waits for dependencies itself, and may give up on one."""
+    def bring(
+        self, file: Path, definition: _compose.Definition, actions: list[_compose.Action], before: Before
+    ) -> None:
+        """Let Compose do what must be done to some services, and wait for them. It leaves the others alone."""
+        services = [action.service for action in actions if action.verb != "remove"]
         try:
-            self.compose(
-                file, "up", "-d", "--no-build", *([] if services else ["--remove-orphans"]), *services, timeout=timeout
-            )
+            if services:
+                self.compose(file, "up", "-d", "--no-build", *services)
         except DockerFailed as error:
-            containers = self.docker.containers(self.name)
-            waiting = _compose.verdict(definition, containers, {})
+            # Compose waits for dependencies, and its message does not say why one did not come up.
+            containers = self.look()
+            waiting = _compose.verdict(definition["services"], containers, before)
             bad = {name: why for name, why in waiting.items() if why.startswith("failed:")}
             raise ReleaseFailed(self._reason(bad, containers) if bad else str(error)) from error
+        removed = {action.service for action in actions if action.verb == "remove"}
+        self.docker.remove([container.name for container in self.look() if container.service in removed])
 
     def wait(
-        self, definition: _compose.Definition, look: Callable[[], list[_compose.Container]], timeout: float
+        self, services: dict[str, _compose.Definition], look: Callable[[], list[_compose.Container]], before: Before
     ) -> None:
-        """Wait until every service is ready; raises ReleaseFailed with the failed one's last words."""
-        deadline = time.monotonic() + timeout
-        before = {container.id: container.restarts for container in look()}
+        """Wait until the services are ready; raises ReleaseFailed with the failed one's last words."""
+        deadline = time.monotonic() + self.timeout
         while True:
             containers = look()
-            waiting = _compose.verdict(definition, containers, before)
+            waiting = _compose.verdict(services, containers, before)
             if not waiting:
                 return
             failed = {name: why for name, why in waiting.items() if why.startswith("failed:")}
             if failed or time.monotonic() >= deadline:
-                late = "" if failed else f" after {timeout:g} s"
+                late = "" if failed else f" after {self.timeout:g} s"
                 raise ReleaseFailed(self._reason(failed or waiting, containers, late))
             time.sleep(POLL_SECONDS)
 
@@ -224,18 +238,40 @@ class Release:
                     parts.append(f"its log ends with:\n{self.docker.last_words(container.name)}")
         return "; ".join(parts)
 
-    def go_back(self, former: _compose.Definition | None, timeout: float) -> str:
-        """Bring the former definition back; returns what serves now, for the message."""
-        if former is None:
-            self.compose(self.candidate_file, "stop")
-            return "nothing was released before, so the new containers were stopped; their logs can still be read"
-        self.up(self.accepted_file, former, [], timeout)
-        self.wait(former, lambda: self.docker.containers(self.name), timeout)
-        return "the former release is serving again"
+    def go_back(self, former: _compose.Definition | None, before: Before) -> str:
+        """Bring the former definition back; says how that went."""
+        try:
+            if former is None:
+                self.compose(self.candidate_file, "stop")
+                return "Nothing was released before, so the containers were stopped; their logs can still be read"
+            self.docker.remove(self.docker.rests(self.name))
+            actions = _compose.plan(former, self.look())
+            self.bring(self.accepted_file, former, actions, before)
+            touched = {action.service for action in actions} & set(former["services"])
+            self.wait({name: former["services"][name] for name in touched}, self.look, before)
+        except (ReleaseFailed, DockerFailed) as error:
+            return f"And the former release did not come back by itself: {error}"
+        return "So the former release was brought back, and it serves again"
 
     def accept(self) -> None:
         """From now on the candidate is what runs."""
         self.candidate_file.replace(self.accepted_file)
+
+
+def sweep(definition: _compose.Definition, former: _compose.Definition) -> None:
+    """Remove files of secrets that no service mounts any more."""
+    used = _compose.secret_sources(definition)
+    for directory in {Path(source).parent for source in used | _compose.secret_sources(former)}:
+        for path in directory.iterdir() if directory.is_dir() else []:
+            if _compose.SECRET_FILE.search(path.name) and str(path) not in used:
+                path.unlink()
+
+
+def _trial(found: dict[str, Any], trials: dict[str, str]) -> _compose.Container:
+    """A rehearsal's container. The engine does not restart it, so one that ended has failed for good."""
+    container = parse_container(found, time.time())
+    status = "dead" if container.status == "exited" else container.status
+    return replace(container, service=trials[container.name], status=status)
 
 
 def written(definition: _compose.Definition) -> str:
@@ -243,23 +279,21 @@ def written(definition: _compose.Definition) -> str:
     return json.dumps(definition, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def release(module: AnsibleModule, docker: Docker) -> dict[str, Any]:
+def release(params: dict[str, Any], docker: Docker, *, check_mode: bool) -> dict[str, Any]:
     """Plan, and unless in check mode act; returns the module's result."""
-    params = module.params
     directory = Path(params["directory"] or f"/srv/{params['name']}/stack")
-    run = Release(docker, params["name"], directory, module.warn)
+    run = Release(docker, params["name"], directory, float(params["timeout"]))
     former = run.accepted()
     present = docker.present
-    if not present and not module.check_mode:
+    if not present and not check_mode:
         raise DockerFailed("no Docker engine answers on this host; provision it first")
     images = run.resolve(params["definition"], params["only"]) if present else {}
-    secrets = {
-        name: _compose.SecretMount(item["environment"], tuple(sorted(item["files"].items())), item["digest"])
-        for name, item in params["secrets"].items()
-    }
     wanted = _compose.prepare(
         params["definition"],
-        secrets=secrets,
+        secrets={
+            name: _compose.SecretMount(item["environment"], tuple(sorted(item["files"].items())))
+            for name, item in params["secrets"].items()
+        },
         images=images,
         log_max_size=params["log_max_size"],
         log_max_files=params["log_max_files"],
@@ -267,14 +301,19 @@ def release(module: AnsibleModule, docker: Docker) -> dict[str, Any]:
         early_probes=version_tuple(docker.engine_version()) >= (25,),
     )
     wanted = _compose.narrow(wanted, former, params["only"])
-    actions = _compose.plan(wanted, docker.containers(params["name"]) if present else [])
+    rests = docker.rests(params["name"]) if present else []
+    if rests and not check_mode:
+        docker.remove(rests)
+    containers = run.look() if present else []
+    actions = _compose.plan(wanted, containers)
     if params["only"]:
         actions = [action for action in actions if action.service in params["only"]]
     text, former_text = written(wanted), written(former) if former else ""
     result = {
-        "changed": bool(actions) or text != former_text,
+        "changed": bool(actions or rests) or text != former_text,
         "actions": [vars(action) for action in actions],
         "images": images,
+        "removed_rests": rests,
         "diff": {
             "before": former_text,
             "after": text,
@@ -282,39 +321,33 @@ def release(module: AnsibleModule, docker: Docker) -> dict[str, Any]:
             "after_header": str(run.accepted_file),
         },
     }
-    if module.check_mode:
+    if check_mode:
         return result
     if result["changed"]:
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         _files.write(run.candidate_file, text.encode(), 0o644)
         run.compose(run.candidate_file, "config", "-q")
         run.pull(wanted, params["pull_timeout"])
-    timeout = float(params["timeout"])
+    before = {container.id: container.restarts for container in containers}
+    services = {name: wanted["services"][name] for name in params["only"] or wanted["services"]}
     touched = False
     try:
-        if actions:
-            run.rehearse(_compose.rehearsable(wanted, actions, params["definition"]), wanted, timeout)
-            touched = True
-            chosen = [action.service for action in actions] if params["only"] else []
-            run.up(run.candidate_file, wanted, chosen, timeout)
-        run.wait(wanted, lambda: docker.containers(params["name"]), timeout)
-    except ReleaseFailed as error:
+        run.rehearse(_compose.rehearsable(wanted, actions, params["definition"]), wanted)
+        touched = bool(actions)
+        run.bring(run.candidate_file, wanted, actions, before)
+        run.wait(services, run.look, before)
+    except (ReleaseFailed, DockerFailed) as error:
         if not actions:
-            raise ReleaseFailed(f"{error}\nNothing was to change, so nothing was done") from error
-        if not touched:
-            raise ReleaseFailed(f"{error}\nThe running services were not touched: they serve as before") from error
-        raise ReleaseFailed(f"{error}\n{back(run, former, timeout)}") from error
+            end = "Nothing was to change, so nothing was done"
+        elif not touched:
+            end = "The running services were not touched: they serve as before"
+        else:
+            end = run.go_back(former, before)
+        raise ReleaseFailed(f"{error}\n{end}") from error
     if result["changed"]:
         run.accept()
+    sweep(wanted, former or wanted)
     return result
-
-
-def back(run: Release, former: _compose.Definition | None, timeout: float) -> str:
-    """Go back to the former release; says how that went."""
-    try:
-        return f"So {run.go_back(former, timeout)}"
-    except (ReleaseFailed, DockerFailed) as error:
-        return f"And the former release did not come back by itself: {error}"
 
 
 def main() -> None:
@@ -335,9 +368,12 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    if not _compose.NAME.match(module.params["name"]):
+        module.fail_json(msg=f"name is {module.params['name']!r}; lowercase letters, digits, - and _ are right")
     try:
-        with _lock.held(f"stack-{module.params['name']}", wait_seconds=0):
-            result = release(module, Docker())
+        # What a killed run left working on the stack holds the lock, and ends by itself.
+        with _lock.held(f"stack-{module.params['name']}", wait_seconds=module.params["timeout"]):
+            result = release(module.params, Docker(), check_mode=module.check_mode)
     except _lock.LockHeld as error:
         module.fail_json(msg=f"another release of {module.params['name']} is running on this host: {error}")
     except (_compose.StackError, DockerFailed, ReleaseFailed, OSError, ValueError) as error:

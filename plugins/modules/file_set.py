@@ -266,8 +266,8 @@ def main() -> None:
             for item in params["purge"]
         ]
         checks = [_files.TreeCheck(Path(item["tree"]), tuple(item["command"])) for item in params["checks"]]
-        for one in [*entries, *purges]:
-            _pending.refuse_bad(one.notify)
+        for flags_of_one in [*(item.notify for item in entries), *(item.notify for item in purges)]:
+            _pending.refuse_bad(flags_of_one)
         with _lock.held(_pending.LOCK, wait_seconds=600):
             changes = _files.plan(entries, purges)
             skipped = _files.verify(changes, checks, may_skip=module.check_mode)

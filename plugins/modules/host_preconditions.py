@@ -19,7 +19,7 @@ attributes:
   check_mode:
     support: full
     description: Nothing is ever changed.
-    details: In check mode a Docker that is not installed yet is no problem, because the run would install it.
+    details: In check mode a Docker or Compose that is not there yet is no problem, because the run would install it.
   diff_mode:
     support: none
     description: There is nothing to compare.
@@ -79,11 +79,23 @@ offer:
   sample: {memory_mb: 3924, cpus: 2, disk_gb: 41.1, disk_free_mb: 30211, docker: 26.1.5, compose: 2.26.1}
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quai.ops.plugins.module_utils import _preconditions
-from ansible_collections.quai.ops.plugins.module_utils._docker import Docker
+from ansible_collections.quai.ops.plugins.module_utils._docker import Docker, DockerFailed
+
+
+def measured(wanted: Mapping[str, Any], disk_path: str, docker: Docker, *, check_mode: bool) -> _preconditions.Offer:
+    """What this host has. In check mode a version that is yet to be installed counts as not looked at."""
+    offer = replace(_preconditions.measure(disk_path), listeners=_preconditions.listeners())
+    if wanted["docker"]:
+        offer = replace(offer, docker=docker.engine_version() or (None if check_mode else ""))
+    if wanted["compose"]:
+        offer = replace(offer, compose=docker.compose_version() or (None if check_mode else ""))
+    return offer
 
 
 def main() -> None:
@@ -109,19 +121,18 @@ def main() -> None:
         supports_check_mode=True,
     )
     wanted, project = module.params["requirements"], module.params["project"]
-    offer = replace(_preconditions.measure(module.params["disk_path"]), listeners=_preconditions.listeners())
-    own_ports: set[int] = set()
     docker = Docker()
-    if wanted["docker"] or wanted["compose"]:
-        versions = docker.engine_version(), docker.compose_version()
-        if not (module.check_mode and not versions[0]):
-            offer = replace(offer, docker=versions[0], compose=versions[1])
-    if project and docker.present:
-        label = f"label=com.docker.compose.project={project}"
-        own_ports = _preconditions.parse_published(
-            docker.run(["docker", "ps", "--filter", label, "--format", "{{.Ports}}"])
-        )
-    problems = _preconditions.unmet(wanted, offer, own_ports)
+    own_ports: set[int] = set()
+    try:
+        offer = measured(wanted, module.params["disk_path"], docker, check_mode=module.check_mode)
+        if project and docker.present:
+            label = f"label=com.docker.compose.project={project}"
+            own_ports = _preconditions.parse_published(
+                docker.run(["docker", "ps", "--filter", label, "--format", "{{.Ports}}"])
+            )
+        problems = _preconditions.unmet(wanted, offer, own_ports)
+    except (DockerFailed, OSError, ValueError) as error:
+        module.fail_json(msg=f"what this host offers cannot be found out: {error}")
     seen = {key: value for key, value in vars(offer).items() if key != "listeners"}
     if problems:
         lines = "".join(f"\n  - {problem}" for problem in problems)

@@ -219,10 +219,9 @@ def image(name: str, environment: Environment, version: str) -> str:
     """Return the full name: own images from the registry at the version, public ones through the mirror."""
     first, _slash, rest = name.partition("/")
     has_registry = bool(rest) and ("." in first or ":" in first or first == "localhost")
-    pinned = ":" in name.rsplit("/", 1)[-1] or "@" in name
-    if not pinned:
+    prefix = environment.registry_mirror if pinned(name) else environment.registry
+    if not pinned(name):
         name = f"{name}:{version}"
-    prefix = environment.registry_mirror if pinned else environment.registry
     return name if has_registry or not prefix else f"{prefix.rstrip('/')}/{name}"
 
 
@@ -231,6 +230,11 @@ def seconds(text: str) -> int:
     number, unit = re.fullmatch(r"([0-9]+)(ms|s|m|h|d)", text).groups()  # type: ignore[union-attr]
     factor = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
     return math.ceil(int(number) * factor)
+
+
+def pinned(name: str) -> bool:
+    """Tell whether an image says which version it is."""
+    return ":" in name.rsplit("/", 1)[-1] or "@" in name
 
 
 def compose_duration(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ansible_collections.quai.ops.plugins.plugin_utils._derive import UNRELEASED
+from ansible_collections.quai.ops.plugins.plugin_utils._derive import pinned
 from ansible_collections.quai.ops.plugins.plugin_utils._load import Document, load_file
 from ansible_collections.quai.ops.plugins.plugin_utils._problems import DeclarationError, Problem, suggestion
 from ansible_collections.quai.ops.plugins.plugin_utils._validate import Declaration, Surroundings, validate
@@ -66,7 +66,7 @@ def load_projects(directory: Path, wanted: Iterable[str], groups: Mapping[str, I
 
 
 def unversioned(declarations: Iterable[Declaration], versions: Mapping[str, str]) -> list[Problem]:
-    """Return a problem for each project that is to be released without a version."""
+    """Return a problem for each project that cannot be released without a version and has none."""
     return [
         Problem(
             declaration.document.file,
@@ -75,5 +75,12 @@ def unversioned(declarations: Iterable[Declaration], versions: Mapping[str, str]
             f"has no version to release; add -e version=1.2.3 or set quai_versions.{declaration.name} in the inventory",
         )
         for declaration in declarations
-        if versions.get(declaration.name, "") in ("", UNRELEASED)
+        if not versions.get(declaration.name) and _needs_version(declaration)
     ]
+
+
+def _needs_version(declaration: Declaration) -> bool:
+    """Public images carry their own version, and a repository has a branch to fall back on."""
+    images = [service["image"] for service in (declaration.data.get("services") or {}).values()]
+    source = declaration.data.get("source") or {}
+    return source.get("type") == "artifact" or any(name and not pinned(name) for name in images)

@@ -125,8 +125,51 @@ HEAD: Final = """# What a project may declare
 
 <!-- Made by tools/generate.py from plugins/plugin_utils/_schema.py; change that, not this. -->
 
-One file per project, `projects/<name>.yml`. Unknown fields are errors. A field is required, has the default that is
-shown, or may be left out. *Source* names the row of the requirements that a field or its figure comes from.
+One file per project, `projects/<name>.yml`, the same for every environment. A whole one can be as short as this:
+
+```yaml
+# yaml-language-server: $schema=project.schema.json
+---
+name: hello
+title: Hello
+services:
+  web:
+    image: hello/web
+    port: 8090
+    container_port: 80
+    health: {http: /}
+domains:
+  web: {names: [hello.example.org], service: web}
+probes:
+  home: {domain: web}
+release:
+  verify: [home]
+```
+
+`ansible-playbook playbooks/explain.yml -e project=hello` prints what it becomes and touches no host. YAML is read as
+version 1.2, as editors do: only `true` and `false` are switches, and a version such as `"20.10"` needs its quotes.
+
+Secrets are named, never written: `secrets` lists them, and `${NAME}` in a service's `environment` or `files` stands for
+the value, which reaches the process through a file of mode 0600. `$${NAME}` is the text `${NAME}` itself.
+
+## What the inventory adds
+
+| variable | what |
+| --- | --- |
+| group `<name>` | The hosts of the project; dashes of its name become underscores. |
+| `vault_<name>` | Values of its secrets; `ansible-playbook playbooks/secrets.yml -e project=<name>` completes them. |
+| `quai_environment` | Name of the environment; `production` when not given. |
+| `quai_registry`, `quai_registry_mirror` | Where own images and pinned public ones are pulled from. |
+| `quai_certificate` | `provider` and `challenge` of certificates where a domain names none. |
+| `quai_versions.<name>` | The version to release when the command line names none. |
+| `quai_settings.<name>` | Values of `settings`, checked like the declaration's own. |
+| `quai_overrides.<name>` | The last word over derived variables, after the declaration's own `overrides`. |
+| `quai_secrets_plaintext` | For a lab: secrets may be written without vault. |
+| `quai_generate_supplied` | For a lab: placeholders for secrets that a person supplies. |
+| `quai_projects_dir` | Where declarations are, when not in `projects/`. |
+
+Unknown fields are errors. A field is required, has the default that is shown, or may be left out. *Source* names the
+row of the requirements that a field or its figure comes from.
 
 """
 
@@ -160,7 +203,9 @@ def _sections(field: Field, path: str) -> Iterator[str]:
 
 
 def _formats(project: Field) -> Iterator[str]:
-    used = {field.format for _path, field in walk(project) if field.kind == "text"}
+    used = {field.format for _path, field in walk(project)} | {
+        field.keys.format for _path, field in walk(project) if field.keys
+    }
     yield "## Formats\n\n| value | must be | example |\n| --- | --- | --- |\n"
     for name, item in FORMATS.items():
         if name in used:

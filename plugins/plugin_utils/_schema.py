@@ -284,13 +284,9 @@ CERTIFICATE = obj(
     {
         "provider": choice(
             "acme (as a rule) asks a CA, selfsigned makes one, provided uses files on the host.",
-            "acme",
-            "selfsigned",
-            "provided",
+            *("acme", "selfsigned", "provided"),
         ),
-        "challenge": choice(
-            "How the CA is convinced; a wildcard needs dns-01.", "http-01", "dns-01", default="http-01"
-        ),
+        "challenge": choice("How the CA is convinced: http-01 as a rule, dns-01 for a wildcard.", "http-01", "dns-01"),
         "certificate_file": text("Chain on the host (provided).", format="absolute"),
         "key_file": text("Key on the host (provided).", format="absolute"),
     },

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Final
 
+from ansible_collections.quai.ops.plugins.plugin_utils._fields import PLACEHOLDER
 from ansible_collections.quai.ops.plugins.plugin_utils._load import Document
 from ansible_collections.quai.ops.plugins.plugin_utils._problems import NOT_SHOWN, Path, Problem, shown, suggestion
 from ansible_collections.quai.ops.plugins.plugin_utils._schema import EPHEMERAL_PORTS, HOST_PORTS, PROJECT
@@ -208,6 +209,10 @@ def _service_kinds(declaration: Declaration, complain: Callable[..., None]) -> N
         path = ("services", name)
         if service["runtime"] == "systemd" and _unsaid(declaration, name, "command"):
             complain((*path, "command"), "is missing, a systemd service must say what to run")
+        started = not (_unsaid(declaration, name, "command") and _unsaid(declaration, name, "entrypoint"))
+        if service["runtime"] == "compose" and _has_secrets(service) and not started:
+            reason = "quai starts a service with secrets through a shell that reads them first"
+            complain((*path, "command"), f"is missing, must be the image's own or another: {reason}")
         if service["public"] and _unsaid(declaration, name, "port"):
             complain((*path, "public"), "publishes nothing, services with public: true must have a port", True)
         if service["runtime"] not in ("compose", None) and not declaration.data["source"]:
@@ -216,6 +221,11 @@ def _service_kinds(declaration: Declaration, complain: Callable[..., None]) -> N
             complain((*path, "health", "http"), "needs a port or container_port to ask", service["health"]["http"])
     if needs_source and "source" not in declaration.document.data:
         complain(("source",), "is missing, must say where the code of systemd, pm2 and static services comes from")
+
+
+def _has_secrets(service: Data) -> bool:
+    values = (service["environment"] or {}).values()
+    return bool(service["secrets"]) or any(isinstance(value, str) and PLACEHOLDER.search(value) for value in values)
 
 
 def _volumes(declaration: Declaration, complain: Callable[..., None]) -> None:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 ONE = """name: one
 title: One
 services:
-  web: {image: one/web, port: 3000, secrets: [KEY, BROUGHT]}
+  web: {image: one/web, command: [web], port: 3000, secrets: [KEY, BROUGHT]}
 domains:
   web: {names: [one.example.fr], service: web}
 secrets:
@@ -88,7 +88,7 @@ class Controller:
         """Return the facts of each host."""
         out = self.root / "facts"
         out.mkdir(exist_ok=True)
-        tasks = [
+        tasks: list[dict[str, Any]] = [
             {"quai.ops.project_facts": {"secrets": False, **options}},
             {
                 "ansible.builtin.copy": {
@@ -165,10 +165,14 @@ def test_refuses_with_every_problem_and_where_to_mend_it(controller: Controller)
     where = "inventories/lab/group_vars/all/vault_one.yml"
     for line in (
         "projects/one.yml, projects/two-b.yml: 5 problems, no host was touched.",
-        f"projects/one.yml:8: secrets.KEY has no value in this environment; set vault_one.KEY in {where}"
-        " or run: ansible-playbook playbooks/secrets.yml -e project=one",
-        f"projects/one.yml:9: secrets.BROUGHT has no value in this environment; set vault_one.BROUGHT in {where};"
-        " get it from: a person",
+        (
+            f"projects/one.yml:8: secrets.KEY has no value in this environment; set vault_one.KEY in {where}"
+            " or run: ansible-playbook playbooks/secrets.yml -e project=one"
+        ),
+        (
+            f"projects/one.yml:9: secrets.BROUGHT has no value in this environment; set vault_one.BROUGHT in {where};"
+            " get it from: a person"
+        ),
         'projects/two-b.yml:4: services.web.imagee is unknown (did you mean "image"?)',
         "projects/two-b.yml:4: services.web.port is 3000, is already the port of one services.web on host alpha",
     ):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from ansible_collections.quai.ops.plugins.plugin_utils._validate import OVERRIDA
 
 ROOT = Path(__file__).parents[3]
 FIXTURES = Path(__file__).parent / "fixtures"
-GOLDEN = Path(__file__).parent / "golden" / "masstock.yml"
+GOLDEN = Path(__file__).parent / "golden" / "masstock.json"
 LAB = Environment(registry="registry.lab:5000", registry_mirror="registry.lab:5000/mirror")
 
 
@@ -47,13 +48,18 @@ def real(name: str) -> dict[str, Any]:
     return derive(declarations[name].data, LAB, "1.0.0")
 
 
+def yaml_of(name: str) -> dict[str, Any]:
+    data: dict[str, Any] = load_file(ROOT / "projects" / f"{name}.yml", name).data
+    return data
+
+
 def test_masstock_becomes_what_is_kept() -> None:
     """Run with UPDATE_GOLDEN=1 to accept a change, and read the difference before committing it."""
-    written = yaml.safe_dump(real("masstock"), sort_keys=False, width=120)
+    written = json.dumps(real("masstock"), indent=1) + "\n"
     if os.environ.get("UPDATE_GOLDEN"):
         GOLDEN.parent.mkdir(exist_ok=True)
-        GOLDEN.write_text("---\n" + written, encoding="utf-8")
-    assert yaml.safe_load(written) == yaml.safe_load(GOLDEN.read_text(encoding="utf-8"))
+        GOLDEN.write_text(written, encoding="utf-8")
+    assert json.loads(written) == json.loads(GOLDEN.read_text(encoding="utf-8"))
 
 
 # ---- the guide's figures, said a second time on purpose --------------------------------------------------------
@@ -133,6 +139,16 @@ def test_masstock_secrets_reach_who_needs_them_and_nobody_else() -> None:
     assert 'requirepass "${REDIS_PASSWORD}"' in secrets["redis"]["files"]["/etc/redis/redis.conf"]
 
 
+def test_masstock_images_are_there_for_the_lab() -> None:
+    """Every image that the declaration names has a stand-in of the same name and tag."""
+    stand_ins = yaml.safe_load((ROOT / "tests" / "apps" / "masstock" / "images.yml").read_text(encoding="utf-8"))
+    own = {item["name"] for item in stand_ins if not item.get("mirror")}
+    public = {f"{item['name']}:{tag['tag']}" for item in stand_ins if item.get("mirror") for tag in item["tags"]}
+    declared = {service["image"] for service in yaml_of("masstock")["services"].values()}
+    assert {name for name in declared if ":" in name} <= public
+    assert {name for name in declared if ":" not in name} <= own
+
+
 # ---- containers ------------------------------------------------------------------------------------------------
 
 
@@ -172,7 +188,8 @@ def test_environment_is_text_as_a_process_sees_it() -> None:
 
 def test_a_value_with_a_secret_in_it_leaves_the_open_environment() -> None:
     derived = demo(
-        "services:\n  a: {image: demo/a, uid: 7, environment: {URL: 'redis://:${PW}@redis', PLAIN: x}, secrets: [K]}\n"
+        "services:\n  a: {image: demo/a, command: [a], uid: 7, secrets: [K],"
+        " environment: {URL: 'redis://:${PW}@redis', PLAIN: x}}\n"
         "secrets: {PW: {description: x, generate: {}}, K: {description: x, generate: {}}}\n"
     )
     assert derived["docker_stack_compose"]["services"]["a"]["environment"] == {"PLAIN": "x"}
@@ -188,7 +205,8 @@ def test_what_is_not_said_is_not_in_the_compose_file() -> None:
 
 def test_everything_that_can_be_said_of_a_container() -> None:
     service = demo(
-        "services:\n  a: {image: demo/a, user: '1000:1000', entrypoint: [tini], memory: 512m, cpus: '0.5', read_only: true,"
+        "services:\n  a: {image: demo/a, user: '1000:1000', entrypoint: [tini], memory: 512m, cpus: '0.5',"
+        " read_only: true,"
         " tmpfs: [/tmp], stop_signal: SIGQUIT, stop_grace_period: 30s, init: false, port: 53, public: true,"
         " log_max_size: 1m, log_max_files: 2, depends_on: {b: completed}}\n  b: {image: demo/b}\n"
     )["docker_stack_compose"]["services"]["a"]
@@ -298,7 +316,8 @@ def test_a_redirecting_site() -> None:
     ("directory", "root"), [("frontend", "/srv/demo/current/frontend/dist"), (".", "/srv/demo/current/dist")]
 )
 def test_a_static_site(directory: str, root: str) -> None:
-    services = f"source: {{repository: x}}\nservices:\n  web: {{runtime: static, directory: {directory}, root: dist, spa: true}}\n"
+    web = f"{{runtime: static, directory: {directory}, root: dist, spa: true}}"
+    services = f"source: {{repository: x}}\nservices:\n  web: {web}\n"
     made, _certificate = site("{names: [a.fr], service: web}", services)
     assert (made["kind"], made["root"], made["spa"], made["upstreams"]) == ("static", root, True, [])
 
@@ -392,7 +411,8 @@ def test_merge(base: Any, over: Any, result: Any) -> None:
 def test_the_declaration_s_own_overrides_then_the_environment_s() -> None:
     text = WEB + (
         "domains: {d: {names: [a.fr], service: web}}\n"
-        "overrides:\n  docker_stack_ready_timeout: 10\n  nginx_tls_sites: [{name: demo-d, spa: true, websocket: true}]\n"
+        "overrides:\n  docker_stack_ready_timeout: 10\n"
+        "  nginx_tls_sites: [{name: demo-d, spa: true, websocket: true}]\n"
     )
     derived = demo(text, Environment(overrides={"nginx_tls_sites": [{"name": "demo-d", "websocket": False}]}))
     assert derived["docker_stack_ready_timeout"] == 10

@@ -19,7 +19,7 @@ from ansible_collections.quai.ops.plugins.plugin_utils._problems import dotted
 from ansible_collections.quai.ops.plugins.plugin_utils._reference import json_schema
 from ansible_collections.quai.ops.plugins.plugin_utils._schema import PROJECT
 from ansible_collections.quai.ops.plugins.plugin_utils._shape import Shape, walk
-from ansible_collections.quai.ops.plugins.plugin_utils._validate import SINGULAR
+from ansible_collections.quai.ops.plugins.plugin_utils._validate import SINGULAR, validate
 
 from . import test_validate
 
@@ -81,6 +81,14 @@ def test_alternatives_name_fields() -> None:
 @pytest.mark.parametrize(("name", "format"), FORMATS.items(), ids=FORMATS)
 def test_every_format_accepts_its_example(name: str, format: Any) -> None:
     assert format.complaint(format.example) == "", name
+
+
+def test_the_page_s_example_is_right_and_whole() -> None:
+    page = (ROOT / "docs" / "declaration.md").read_text(encoding="utf-8")
+    example = page.split("```yaml\n")[1].split("```")[0]
+    _declarations, problems = validate([load_text(example, "projects/hello.yml")])
+    assert problems == []
+    assert list(EDITOR.iter_errors(load_text(example, "hello").data)) == []
 
 
 def test_generated_files_are_fresh() -> None:

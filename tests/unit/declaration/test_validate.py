@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -65,16 +67,20 @@ FORM = [
     pytest.param(
         TOP + "services:\n  web: {image: demo/web, restart: allways}\n",
         [
-            '4: services.web.restart is "allways", must be one of unless-stopped, always, on-failure, no'
-            ' (did you mean "always"?)'
+            (
+                '4: services.web.restart is "allways", must be one of unless-stopped, always, on-failure, no'
+                ' (did you mean "always"?)'
+            )
         ],
         id="choice",
     ),
     pytest.param(
         TOP + "services:\n  web: {image: [x]}\n",
         [
-            "4: services.web.image is a list, must be an image such as redis:7-alpine, or masstock/backend for an own"
-            " image that gets the release's version"
+            (
+                "4: services.web.image is a list, must be an image such as redis:7-alpine, or masstock/backend for an own"
+                " image that gets the release's version"
+            )
         ],
         id="text-from-list",
     ),
@@ -125,8 +131,10 @@ FORM = [
     pytest.param(
         TOP + "services:\n  web: {imagee: demo/web}\n",
         [
-            "4: services.web.image is missing, must be an image such as redis:7-alpine, or masstock/backend for an own"
-            " image that gets the release's version",
+            (
+                "4: services.web.image is missing, must be an image such as redis:7-alpine, or masstock/backend for an own"
+                " image that gets the release's version"
+            ),
             '4: services.web.imagee is unknown (did you mean "image"?)',
         ],
         id="unknown-key-near",
@@ -139,8 +147,10 @@ FORM = [
     pytest.param(
         "title: Demo\n" + WEB,
         [
-            "1: name is missing, must be a name of lower-case letters, digits and dashes that"
-            " starts with a letter, 32 characters at most"
+            (
+                "1: name is missing, must be a name of lower-case letters, digits and dashes that"
+                " starts with a letter, 32 characters at most"
+            )
         ],
         id="missing",
     ),
@@ -152,8 +162,10 @@ FORM = [
     pytest.param(
         TOP + "services:\n  web: {runtime: pm2}\nsource: {repository: x}\n",
         [
-            "4: services.web.script is missing, must be a path inside the release that neither starts with / nor climbs"
-            " with .."
+            (
+                "4: services.web.script is missing, must be a path inside the release that neither starts with / nor climbs"
+                " with .."
+            )
         ],
         id="missing-for-runtime",
     ),
@@ -180,8 +192,11 @@ FORM = [
     pytest.param(
         TOP + "services:\n  Web: {image: demo/web}\n",
         [
-            "4: services.Web has a wrong name: must be a name of lower-case letters, digits and dashes that starts with a"
-            " letter, 32 characters at most"
+            (
+                "4: services.Web has a wrong name: must be a name of lower-case letters, digits and dashes that"
+                " starts with a"
+                " letter, 32 characters at most"
+            )
         ],
         id="name-of-service",
     ),
@@ -357,7 +372,10 @@ REFERENCES = [
     ),
     (
         "backup-destination",
-        "files: {f: {path: x}}\nbackups:\n  b: {files: [f], schedule: daily, keep: {last: 1}, copies: [{to: s3, keep: {last: 1}}]}\n",
+        (
+            "files: {f: {path: x}}\nbackups:\n  b: {files: [f], schedule: daily, keep: {last: 1}, copies: [{to:"
+            " s3, keep: {last: 1}}]}\n"
+        ),
         ['7: backups.b.copies[0].to is "s3", no such destination; destinations declares none'],
     ),
     (
@@ -438,13 +456,24 @@ RULES = [
         id="systemd-without-command",
     ),
     pytest.param(
+        TOP + "services:\n  a: {image: demo/a, secrets: [K]}\nsecrets: {K: {description: x, generate: {}}}\n",
+        [
+            (
+                "4: services.a.command is missing, must be the image's own or another: quai starts a service with"
+                " secrets through a shell that reads them first"
+            )
+        ],
+        id="secrets-without-command",
+    ),
+    pytest.param(
         TOP + "services:\n  a: {runtime: static, root: dist}\n",
         ["1: source is missing, must say where the code of systemd, pm2 and static services comes from"],
         id="no-source",
     ),
     pytest.param(
         TOP
-        + "services:\n  a: {image: demo/a, volumes: {d: /d}}\n  b: {image: demo/b, volumes: {d: /d}}\nvolumes: {d: {}}\n",
+        + "services:\n  a: {image: demo/a, volumes: {d: /d}}\n  b: {image: demo/b, volumes: {d:"
+        + " /d}}\nvolumes: {d: {}}\n",
         ["5: services.b.volumes.d is mounted by a and b; when that is meant, say volumes.d.shared: true"],
         id="volume-of-two",
     ),
@@ -461,55 +490,66 @@ RULES = [
     pytest.param(
         TOP + "services:\n  a: {image: 'Redis 7'}\n",
         [
-            '4: services.a.image is "Redis 7", must be an image such as redis:7-alpine, or masstock/backend for an own'
-            " image that gets the release's version"
+            (
+                '4: services.a.image is "Redis 7", must be an image such as redis:7-alpine, or masstock/backend for an own'
+                " image that gets the release's version"
+            )
         ],
         id="image-form",
     ),
     pytest.param(
         TOP + "services:\n  a: {image: demo/a, environment: {JWT_SECRET: hunter2hunter2}}\n",
         [
-            "4: services.a.environment.JWT_SECRET looks like a secret with its value in the file (not shown);"
-            " declare secrets.JWT_SECRET and list it there"
+            (
+                "4: services.a.environment.JWT_SECRET looks like a secret with its value in the file (not shown);"
+                " declare secrets.JWT_SECRET and list it there"
+            )
         ],
         id="literal-secret",
     ),
     pytest.param(
         TOP + "services:\n  a: {image: demo/a, environment: {ADMIN_PASSWORD: 12345}}\n",
         [
-            "4: services.a.environment.ADMIN_PASSWORD looks like a secret with its value in the file (not shown);"
-            " declare secrets.ADMIN_PASSWORD and list it there"
+            (
+                "4: services.a.environment.ADMIN_PASSWORD looks like a secret with its value in the file (not shown);"
+                " declare secrets.ADMIN_PASSWORD and list it there"
+            )
         ],
         id="literal-secret-number",
     ),
     pytest.param(
         TOP + "services:\n  a: {image: demo/a, environment: {DB: 'postgres://u:hunter2@db/x'}}\n",
         [
-            "4: services.a.environment.DB has a password in its address (not shown); declare it under secrets and write"
-            " ${NAME} there"
+            (
+                "4: services.a.environment.DB has a password in its address (not shown); declare it under secrets and write"
+                " ${NAME} there"
+            )
         ],
         id="literal-secret-in-url",
     ),
     pytest.param(
-        TOP + "services:\n  a: {image: demo/a, environment: {DB: 'postgres://u:${DB_PASS}@db/x'}}\n",
+        TOP + "services:\n  a: {image: demo/a, command: [a], environment: {DB: 'postgres://u:${DB_PASS}@db/x'}}\n",
         ['4: services.a.environment.DB is "DB_PASS", no such secret; secrets declares none'],
         id="secret-undeclared-placeholder",
     ),
     pytest.param(
         TOP
-        + "services:\n  a: {image: demo/a, secrets: [JWT_SECERT]}\nsecrets:\n  JWT_SECRET: {description: x, generate: {}}\n",
+        + "services:\n  a: {image: a, command: [a], secrets: [JWT_SECERT]}\nsecrets:\n  JWT_SECRET:"
+        + " {description: x, generate: {}}\n",
         ['4: services.a.secrets[0] is "JWT_SECERT", no such secret (did you mean "JWT_SECRET"?)'],
         id="secret-undeclared",
     ),
     pytest.param(
         TOP
-        + "services:\n  a: {image: demo/a, secrets: [K], environment: {K: '${K}'}}\nsecrets: {K: {description: x, generate: {}}}\n",
+        + "services:\n  a: {image: a, command: [a], secrets: [K], environment: {K: '${K}'}}\nsecrets: {K:"
+        + " {description: x, generate: {}}}\n",
         ["4: services.a.environment.K is set twice: services.a.secrets has it too"],
         id="variable-twice",
     ),
     pytest.param(
         TOP
-        + "services:\n  a: {image: demo/a, environment: {N: 1}}\nsettings: {N: {description: x, value: 1, services: [a]}}\n",
+        + "services:\n  a: {image: demo/a, environment: {N: 1}}\nsettings: {N: {description: x, value: 1,"
+        + " services: [a]}}\n",
         ["4: services.a.environment.N is set twice: settings.N has it too"],
         id="setting-twice",
     ),
@@ -619,21 +659,24 @@ def test_complains_about_schedule(value: str, message: str) -> None:
     assert found == f'projects/demo.yml:5: databases.d.check is "{value}", must be {words}{message}'
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        "daily",
-        "hourly",
-        "*:0/5",
-        "Mon..Fri 08:00",
-        "Sat,Sun *-*-* 02:00:00",
-        "*-*-01 04:30",
-        "2026-01-01",
-        "*-*-* 00/2:30",
-    ],
-)
+GOOD_SCHEDULES = [
+    *("daily", "hourly", "*:0/5", "Mon..Fri 08:00", "Sat,Sun *-*-* 02:00:00"),
+    *("*-*-01 04:30", "2026-01-01", "*-*-* 00/2:30", "*-1,7-01 00:00", "Mon *-*-1..7 03:00"),
+]
+
+
+@pytest.mark.parametrize("value", GOOD_SCHEDULES)
 def test_accepts_schedule(value: str) -> None:
     assert complaints(TOP + WEB + f"databases: {{d: {{engine: sqlite, path: x, check: '{value}'}}}}\n") == []
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not here to be asked")
+@pytest.mark.parametrize(
+    ("value", "good"), [*((value, True) for value in GOOD_SCHEDULES), *((row[1], False) for row in SCHEDULES)]
+)
+def test_systemd_thinks_the_same_of_schedules(value: str, good: bool) -> None:
+    asked = subprocess.run(["systemd-analyze", "calendar", value], capture_output=True, check=False)
+    assert (asked.returncode == 0) is good
 
 
 @pytest.mark.parametrize(("text", "messages"), [pytest.param(*row[1:], id=row[0]) for row in REFERENCES])
@@ -663,7 +706,8 @@ def test_names_that_every_inventory_uses(name: str) -> None:
 def test_what_only_looks_like_a_secret(variables: str) -> None:
     text = (
         TOP
-        + f"services:\n  a: {{image: demo/a, environment: {{{variables}}}}}\nsecrets: {{K: {{description: x, generate: {{}}}}}}\n"
+        + f"services:\n  a: {{image: a, command: [a], environment: {{{variables}}}}}\nsecrets: {{K:"
+        + " {description: x, generate: {}}}\n"
     )
     assert complaints(text) == []
 
@@ -706,10 +750,14 @@ def test_secrets_without_value() -> None:
     around = Surroundings(secrets={"demo": frozenset()}, vault_directory="inventories/lab/group_vars/all")
     where = "inventories/lab/group_vars/all/vault_demo.yml"
     assert complaints(SECRETS, around) == [
-        f"projects/demo.yml:6: secrets.A has no value in this environment; set vault_demo.A in {where}"
-        " or run: ansible-playbook playbooks/secrets.yml -e project=demo",
-        f"projects/demo.yml:7: secrets.B has no value in this environment; set vault_demo.B in {where};"
-        " get it from: https://b.example, keys",
+        (
+            f"projects/demo.yml:6: secrets.A has no value in this environment; set vault_demo.A in {where}"
+            " or run: ansible-playbook playbooks/secrets.yml -e project=demo"
+        ),
+        (
+            f"projects/demo.yml:7: secrets.B has no value in this environment; set vault_demo.B in {where};"
+            " get it from: https://b.example, keys"
+        ),
     ]
 
 
@@ -737,7 +785,10 @@ def test_changed_settings_are_checked_too() -> None:
 def test_changed_variables_are_checked_too() -> None:
     around = Surroundings(overrides={"demo": {"docker_stack_compos": {}}})
     assert complaints(TOP + WEB, around) == [
-        'inventory: quai_overrides.demo.docker_stack_compos is no derived variable (did you mean "docker_stack_compose"?)'
+        (
+            "inventory: quai_overrides.demo.docker_stack_compos is no derived variable (did you mean"
+            ' "docker_stack_compose"?)'
+        )
     ]
 
 

@@ -196,7 +196,7 @@ def test_issue_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.Monkey
         subprocess.Popen(
             ["/usr/bin/python3", "-c", HOLDER, str(tmp_path / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as other,
-        pytest.raises(CertificateError, match="another certbot runs on this host: .* waited 0.1 s"),
+        pytest.raises(CertificateError, match="another certbot runs on this host: "),
     ):
         assert other.stdout is not None
         other.stdout.readline()

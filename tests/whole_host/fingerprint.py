@@ -1,0 +1,97 @@
+# Copyright (c) quai contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything on a host that quai answers for, as one JSON document. Runs on the host itself, standard library only.
+
+Two hosts, or one host at two times, are in the same state exactly when their documents are equal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+_TREES = (
+    "/etc/nginx",
+    "/etc/quai",
+    "/etc/docker",
+    "/etc/systemd/system",
+    "/etc/systemd/journald.conf.d",
+    "/etc/letsencrypt/renewal-hooks",
+    "/srv",
+    "/usr/local/lib/quai",
+)
+# Keys and certificates differ from host to host and from renewal to renewal; that they are there, and their modes, do not.
+_DIFFERENT = ("/etc/quai/tls/", "/etc/docker/key.json")
+_UNITS = ("quai-firewall.service", "docker.service", "nginx.service", "certbot.timer")
+_PENDING = Path("/run/quai/pending")
+
+
+def output(*command: str) -> str:
+    """What a command prints; empty when it fails or does not exist."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""
+
+
+def entry(path: Path) -> str:
+    """One file, directory or link."""
+    found = path.lstat()
+    what = f"{found.st_mode:o} {found.st_uid}:{found.st_gid}"
+    if path.is_symlink():
+        return f"{what} -> {os.readlink(path)}" if not str(path).startswith(_DIFFERENT) else what
+    if path.is_file() and not str(path).startswith(_DIFFERENT):
+        return f"{what} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    return what
+
+
+def files() -> dict[str, str]:
+    """Every managed file."""
+    found = {}
+    for tree in _TREES:
+        for path in [Path(tree), *Path(tree).rglob("*")]:
+            if "__pycache__" not in path.parts and (path.exists() or path.is_symlink()):
+                found[str(path)] = entry(path)
+    return found
+
+
+def containers() -> dict[str, Any]:
+    """Every container of a Compose project, by what it was made from."""
+    names = output("docker", "ps", "--all", "--quiet").split()
+    documents = json.loads(output("docker", "inspect", *names) or "[]") if names else []
+    return {
+        one["Name"].lstrip("/"): {
+            "image": one["Config"]["Image"],
+            "config": one["Config"]["Labels"].get("quai.config"),
+            "secrets": one["Config"]["Labels"].get("quai.secrets"),
+            "status": one["State"]["Status"],
+        }
+        for one in documents
+    }
+
+
+def units() -> dict[str, list[str]]:
+    """Whether what must run runs, now and after a reboot."""
+    return {unit: [output("systemctl", "is-enabled", unit), output("systemctl", "is-active", unit)] for unit in _UNITS}
+
+
+def main() -> None:
+    """Print the document."""
+    document = {
+        "files": files(),
+        "containers": containers(),
+        "units": units(),
+        "firewall": output("nft", "--stateless", "list", "table", "inet", "quai").splitlines(),
+        "pending": sorted(entry.name for entry in _PENDING.iterdir()) if _PENDING.is_dir() else [],
+    }
+    json.dump(document, sys.stdout, indent=1, sort_keys=True)
+
+
+if __name__ == "__main__":
+    main()
