@@ -166,15 +166,15 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
-    for name, run, text in (
-        ("up", _up, "engine, images, network, services, hosts, applications; what is there already stays"),
-        ("main-job", _main_job, "up, then provision and deploy MasStock as an operator would, then ask its domains"),
-    ):
-        made = verb(name, run, text)
-        made.add_argument("--host", action="append", metavar="NAME=SYSTEM", help="instead of vps1=debian13; repeatable")
-        made.add_argument("--zone", action="append", metavar="DOMAIN=HOST:NAMES", help="like masstock.fr=vps1:@,app")
-        made.add_argument("--service", action="append", choices=services.SERVICES, help="instead of all; repeatable")
-        made.add_argument("--apps", default=str(apps.MASSTOCK), metavar="FILE", help="images.yml to publish, or none")
+    up = verb("up", _up, "engine, images, network, services, hosts, applications; what is there already stays")
+    up.add_argument("--host", action="append", metavar="NAME=SYSTEM", help="instead of vps1=debian13; repeatable")
+    up.add_argument("--zone", action="append", metavar="DOMAIN=HOST:NAMES", help="like masstock.fr=vps1:@,app,api")
+    up.add_argument("--service", action="append", choices=services.SERVICES, help="instead of all; repeatable")
+    up.add_argument("--apps", default=str(apps.MASSTOCK), metavar="FILE", help="images.yml to publish, or none")
+    job = verb(
+        "main-job", _main_job, "up, then provision and deploy MasStock as an operator would, then ask its domains"
+    )
+    job.set_defaults(host=None, zone=None, service=None, apps=str(apps.MASSTOCK))
     down = verb("down", _down, "remove everything of this lab, and the engine if quai started it")
     down.add_argument("--keep-engine", action="store_true", help="leave the engine running in any case")
     verb("status", _status, "what runs where")

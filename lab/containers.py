@@ -17,7 +17,7 @@ import docker.errors
 
 from lab.engine import client
 from lab.errors import LabError
-from lab.names import LABEL_LAB, LABEL_ROLE, LABEL_SPEC, Lab
+from lab.names import LABEL_KEY, LABEL_LAB, LABEL_ROLE, LABEL_SPEC, Lab
 
 # What lets systemd and a nested Docker engine run in a container that is not privileged.
 _SYSTEM = {
@@ -50,7 +50,9 @@ class Spec:
     address: str
     command: tuple[str, ...]
     files: Mapping[str, File] = field(default_factory=dict)
+    # Volumes of this lab, and volumes that all labs share because what they hold is the same for all.
     volumes: Mapping[str, str] = field(default_factory=dict)
+    caches: Mapping[str, str] = field(default_factory=dict)
     binds: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     publish: int | None = None
@@ -60,7 +62,9 @@ class Spec:
         """Changes exactly when the container would have to be another one."""
         files = {path: [hashlib.sha256(f.content).hexdigest(), f.mode] for path, f in self.files.items()}
         parts = [image_id, self.part, self.role, self.address, self.command, files, dict(self.volumes), self.binds]
-        document = json.dumps([*parts, dict(self.environment), self.publish, self.system], sort_keys=True)
+        document = json.dumps(
+            [*parts, dict(self.caches), dict(self.environment), self.publish, self.system], sort_keys=True
+        )
         return hashlib.sha256(document.encode()).hexdigest()
 
 
@@ -118,7 +122,10 @@ def _create(lab: Lab, spec: Spec, digest: str) -> None:
     labels = {LABEL_LAB: lab.name, LABEL_ROLE: spec.role, LABEL_SPEC: digest}
     for volume in spec.volumes:
         client().volumes.create(lab.container(volume), labels={LABEL_LAB: lab.name})
+    for cache in spec.caches:
+        client().volumes.create(f"quai-{cache}", labels={LABEL_KEY: cache})
     binds = [*spec.binds, *(f"{lab.container(volume)}:{path}" for volume, path in spec.volumes.items())]
+    binds += [f"quai-{cache}:{path}" for cache, path in spec.caches.items()]
     if spec.system:
         binds.append("/sys/fs/cgroup:/sys/fs/cgroup:rw")
     port = f"{spec.publish}/tcp"

@@ -224,7 +224,7 @@ def waves(images: Sequence[Image]) -> list[list[Image]]:
 
 
 def purge(console: Console) -> None:
-    """Remove every image that the lab made. Containers that use one keep it."""
+    """Remove every image that the lab made, those in registries included. Containers that use one keep it."""
     kept = []
     for image in client().images.list(filters={"label": LABEL_KEY}):
         for tag in image.tags or [image.id]:
@@ -233,6 +233,11 @@ def purge(console: Console) -> None:
             except docker.errors.APIError as error:
                 kept.append(f"{tag}: {error.explanation}")
     client().images.prune(filters={"label": LABEL_KEY})
+    for volume in client().volumes.list(filters={"label": LABEL_KEY}):
+        try:
+            volume.remove()
+        except docker.errors.APIError as error:
+            kept.append(f"volume {volume.name}: {error.explanation}")
     for line in kept:
         console.note(f"kept {line}")
 

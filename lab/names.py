@@ -26,6 +26,9 @@ LABEL_KEY = "quai.lab.key"
 SERVICE_OCTETS = {"dns": 2, "registry": 3, "acme": 4, "mail": 5}
 FIRST_HOST = 10
 
+# Directories of build/ that all labs share.
+_RESERVED = frozenset({"engine", "images", "locks"})
+
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 _NET = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})")
 
@@ -73,6 +76,8 @@ def lab_name(environment: Mapping[str, str]) -> str:
             f"QUAI_LAB={name!r} is not a name for a lab",
             "use lower case letters, digits, dashes and underscores, a letter first, at most 41 characters",
         )
+    if name in _RESERVED:
+        raise LabError(f"QUAI_LAB={name!r} is taken: build/{name} belongs to all labs", "choose another name")
     return name
 
 

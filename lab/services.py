@@ -104,7 +104,8 @@ def _registry(lab: Lab, _domains: Mapping[str, Zone], _hosts: Mapping[str, str])
             "/etc/lab/tls.pem": File(certificate.read_bytes()),
             "/etc/lab/tls.key": File(key.read_bytes(), 0o600),
         },
-        volumes={"registry": "/var/lib/registry"},
+        # Blobs go by their digests and tags are compared before use, so a new lab need not push everything again.
+        caches={"registry": "/var/lib/registry"},
         # Engines trust 127.0.0.0/8 as it is, so this machine's engine pushes without being configured.
         publish=REGISTRY_PORT,
     )

@@ -177,7 +177,8 @@ def _probe_early(check: Definition) -> None:
     A check every 30 s would make each release wait 30 s for a service that is up after two. Until the first regular
     check is due, a service that has no start period gets one, so that an early probe never counts as a failure.
     """
-    check.setdefault("start_period", check.get("interval", "30s"))
+    if check.get("start_period") in (None, 0, "0", "0s"):
+        check["start_period"] = check.get("interval", "30s")
     check.setdefault("start_interval", "2s")
 
 

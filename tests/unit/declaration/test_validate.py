@@ -78,8 +78,8 @@ FORM = [
         TOP + "services:\n  web: {image: [x]}\n",
         [
             (
-                "4: services.web.image is a list, must be an image such as redis:7-alpine, or masstock/backend for an own"
-                " image that gets the release's version"
+                "4: services.web.image is a list, must be an image such as redis:7-alpine, or masstock/backend for"
+                " an own image that gets the release's version"
             )
         ],
         id="text-from-list",
@@ -132,8 +132,8 @@ FORM = [
         TOP + "services:\n  web: {imagee: demo/web}\n",
         [
             (
-                "4: services.web.image is missing, must be an image such as redis:7-alpine, or masstock/backend for an own"
-                " image that gets the release's version"
+                "4: services.web.image is missing, must be an image such as redis:7-alpine, or masstock/backend for"
+                " an own image that gets the release's version"
             ),
             '4: services.web.imagee is unknown (did you mean "image"?)',
         ],
@@ -163,8 +163,8 @@ FORM = [
         TOP + "services:\n  web: {runtime: pm2}\nsource: {repository: x}\n",
         [
             (
-                "4: services.web.script is missing, must be a path inside the release that neither starts with / nor climbs"
-                " with .."
+                "4: services.web.script is missing, must be a path inside the release that neither starts with /"
+                " nor climbs with .."
             )
         ],
         id="missing-for-runtime",
@@ -491,8 +491,8 @@ RULES = [
         TOP + "services:\n  a: {image: 'Redis 7'}\n",
         [
             (
-                '4: services.a.image is "Redis 7", must be an image such as redis:7-alpine, or masstock/backend for an own'
-                " image that gets the release's version"
+                '4: services.a.image is "Redis 7", must be an image such as redis:7-alpine, or masstock/backend for'
+                " an own image that gets the release's version"
             )
         ],
         id="image-form",
@@ -521,8 +521,8 @@ RULES = [
         TOP + "services:\n  a: {image: demo/a, environment: {DB: 'postgres://u:hunter2@db/x'}}\n",
         [
             (
-                "4: services.a.environment.DB has a password in its address (not shown); declare it under secrets and write"
-                " ${NAME} there"
+                "4: services.a.environment.DB has a password in its address (not shown); declare it under secrets"
+                " and write ${NAME} there"
             )
         ],
         id="literal-secret-in-url",

@@ -30,6 +30,12 @@ def test_a_bad_lab_name_is_refused_with_its_value(name: str) -> None:
     assert caught.value.fix
 
 
+@pytest.mark.parametrize("name", ["engine", "images", "locks"])
+def test_a_name_whose_directory_all_labs_share_is_refused(name: str) -> None:
+    with pytest.raises(LabError, match=f"build/{name} belongs to all labs"):
+        lab_name({"QUAI_LAB": name})
+
+
 @pytest.mark.parametrize(
     ("given", "expected"), [({}, "lab"), ({"QUAI_LAB": ""}, "lab"), ({"QUAI_LAB": "mol-nginx_tls"}, "mol-nginx_tls")]
 )

@@ -41,6 +41,7 @@ class TestSpec:
             {"files": {"/a": File(b"1")}},
             {"files": {"/a": File(b"1", 0o600)}},
             {"volumes": {"v": "/v"}},
+            {"caches": {"v": "/v"}},
             {"binds": ("/a:/a",)},
             {"environment": {"A": "1"}},
             {"publish": 5000},

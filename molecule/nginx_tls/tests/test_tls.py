@@ -1,0 +1,208 @@
+# Copyright (c) quai contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Handshakes, certificates and unknown names, seen from outside, and what lies on the host."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from web import Web
+
+SUITES_12 = {
+    "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305",
+}  # fmt: skip
+
+
+def only(version: ssl.TLSVersion, ciphers: str = "") -> ssl.SSLContext:
+    """A client with one TLS version, which takes any certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_ciphers(ciphers or "ALL:@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = version
+    return context
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Until it holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not come true in {seconds} s"
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("site", ["api", "app", "www.app"])
+def test_the_ca_s_certificate_is_served(web: Web, domain: str, site: str) -> None:
+    """Verified by chain and name, as a browser would."""
+    with web.handshake(f"{site}.{domain}", web.trusting) as connection:
+        assert connection.version() == "TLSv1.3"
+
+
+@pytest.mark.parametrize("site", ["ws", "dead"])
+def test_self_signed_where_that_is_wanted(web: Web, domain: str, site: str) -> None:
+    """For the right name."""
+    with pytest.raises(ssl.SSLCertVerificationError, match="self-signed|self signed"):
+        web.handshake(f"{site}.{domain}", web.trusting)
+    with web.handshake(f"{site}.{domain}") as connection:
+        assert f"{site}.{domain}".encode() in (connection.getpeercert(binary_form=True) or b"")
+
+
+@pytest.mark.parametrize(
+    ("version", "accepted"),
+    [
+        (ssl.TLSVersion.TLSv1_3, True),
+        (ssl.TLSVersion.TLSv1_2, True),
+        (ssl.TLSVersion.TLSv1_1, False),
+        (ssl.TLSVersion.TLSv1, False),
+    ],
+)
+def test_protocols(web: Web, domain: str, version: ssl.TLSVersion, accepted: bool) -> None:
+    """1.2 and 1.3, nothing older."""
+    if accepted:
+        with web.handshake(f"api.{domain}", only(version)) as connection:
+            assert connection.version() == version.name.replace("_", ".")
+    else:
+        with pytest.raises(ssl.SSLError, match="alert|protocol|reset|eof"):
+            web.handshake(f"api.{domain}", only(version))
+
+
+def test_suites_of_tls_1_2(web: Web, domain: str) -> None:
+    """Mozilla's intermediate ones for this key, and no other of the hundred and more that OpenSSL knows."""
+    accepted = set()
+    for cipher in only(ssl.TLSVersion.TLSv1_2).get_ciphers():
+        if cipher["protocol"] == "TLSv1.3":
+            continue
+        try:
+            with web.handshake(f"api.{domain}", only(ssl.TLSVersion.TLSv1_2, f"{cipher['name']}:@SECLEVEL=0")):
+                accepted.add(cipher["name"])
+        except ssl.SSLError:
+            continue
+    assert accepted == SUITES_12
+
+
+@pytest.mark.parametrize("name", ["unknown.example.org", "lab", None])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_unknown_names_are_refused_at_the_handshake(web: Web, name: str | None, version: ssl.TLSVersion) -> None:
+    """No certificate of another site is shown."""
+    with pytest.raises(ssl.SSLError, match="unrecognized name|UNRECOGNIZED_NAME"):
+        web.handshake(name, only(version))
+
+
+@pytest.mark.parametrize("request_line", ["GET / HTTP/1.1\r\nHost: unknown.example.org\r\n\r\n", "GET / HTTP/1.0\r\n\r\n"])
+@pytest.mark.parametrize("path", ["/", "/.well-known/acme-challenge/x"])
+def test_unknown_hosts_get_no_answer_on_port_80(web: Web, request_line: str, path: str) -> None:
+    """The connection just ends."""
+    with socket.create_connection((web.address, 80), 5) as connection:
+        connection.sendall(request_line.replace(" / ", f" {path} ").encode())
+        try:
+            assert connection.recv(1000) == b""
+        except ConnectionResetError:
+            pass
+
+
+def test_a_good_handshake_does_not_open_another_host(web: Web, domain: str) -> None:
+    """Neither an unknown one nor, by its Host header, one that was not asked for in the handshake."""
+    with web.handshake(f"api.{domain}") as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: unknown.example.org\r\n\r\n")
+        assert connection.recv(1000) == b""
+
+
+def test_http2(web: Web, domain: str) -> None:
+    """Negotiated, and answered."""
+    context = only(ssl.TLSVersion.TLSv1_3)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with web.handshake(f"api.{domain}", context) as connection:
+        assert connection.selected_alpn_protocol() == "h2"
+    done = subprocess.run(
+        [
+            "curl", "-sS", "--http2", "--cacert", str(web.roots), "-o", "/dev/null", "-w", "%{http_version} %{http_code}",
+            "--resolve", f"api.{domain}:443:{web.address}", f"https://api.{domain}/echo",
+        ],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout == "2 200"
+
+
+def test_http3(host: Any, web: Web, domain: str, name: str) -> None:
+    """Where the distribution's nginx has it, announced and answered."""
+    announced = web.ask(f"api.{domain}", "/echo").all("Alt-Svc")
+    listens = host.socket("udp://0.0.0.0:443").is_listening
+    if name == "debian12":
+        assert (announced, listens) == ([], False)
+        return
+    assert (announced, listens) == (['h3=":443"; ma=86400'], True)
+    command = f"curl -sSk --http3-only -m 10 -o /dev/null -w '%{{http_version}} %{{http_code}}' https://api.{domain}/echo"
+    assert host.check_output(command) == "3 200"
+
+
+def test_sessions_are_resumed(web: Web, domain: str) -> None:
+    """By the server's cache: a returning client saves a round trip and us a signature."""
+    context = only(ssl.TLSVersion.TLSv1_2)
+    with web.handshake(f"api.{domain}", context) as first:
+        session = first.session
+    plain = socket.create_connection((web.address, 443), 5)
+    with context.wrap_socket(plain, server_hostname=f"api.{domain}", session=session) as second:
+        assert second.session_reused
+
+
+def test_ocsp_is_stapled_where_the_certificate_offers_it(web: Web, domain: str) -> None:
+    """The lab's CA does; a self-signed certificate cannot."""
+
+    def status(site: str) -> str:
+        done = subprocess.run(
+            ["openssl", "s_client", "-connect", f"{web.address}:443", "-servername", f"{site}.{domain}", "-status"],
+            input="", check=False, capture_output=True, text=True, timeout=20,
+        )  # fmt: skip
+        return done.stdout
+
+    # nginx asks the responder after the first handshake that wants an answer.
+    wait_for(lambda: "OCSP Response Status: successful" in status("api"))
+    assert "Cert Status: good" in status("api")
+    assert "OCSP response: no response sent" in status("ws")
+
+
+def test_keys_are_root_s_alone(host: Any, domain: str) -> None:
+    """Directory and files; the store keeps one pair for each name."""
+    for site in ("api", "app", "ws", "dead"):
+        key = host.file(f"/etc/quai/tls/{site}.{domain}/privkey.pem")
+        assert (key.user, key.mode) == ("root", 0o600)
+        assert len(host.file(f"/etc/quai/tls/.store/{site}.{domain}").listdir()) == 1
+    assert host.file("/etc/quai/tls/.store").mode == 0o700
+
+
+def test_renewals_are_scheduled(host: Any) -> None:
+    """By Debian's timer; our hook is there for it."""
+    timer = host.service("certbot.timer")
+    assert timer.is_running
+    assert timer.is_enabled
+    assert host.file("/etc/letsencrypt/renewal-hooks/deploy/quai").mode == 0o755
+    environment = host.check_output("systemctl show -p Environment --value certbot.service")
+    assert "REQUESTS_CA_BUNDLE=/etc/quai/acme/ca.pem" in environment
+
+
+def test_nothing_of_the_distribution_s_default_is_left(host: Any) -> None:
+    """Nor of what nobody declared."""
+    assert not host.file("/etc/nginx/sites-enabled/default").exists
+    assert sorted(host.file("/etc/nginx/quai/sites").listdir()) == ["api.conf", "app.conf", "dead.conf", "ws.conf"]
+    assert host.run("nginx -t -q").rc == 0
+    assert not host.file("/run/quai/pending").exists or host.file("/run/quai/pending").listdir() == []
+
+
+def test_a_renewal_by_the_timer_s_service_is_served(host: Any, web: Web, domain: str) -> None:
+    """Through the unit as it is, with the lab's own CA; only the time to renew is brought forward."""
+    before = {site: web.serial(f"{site}.{domain}") for site in ("api", "app")}
+    host.check_output("sed -i '1i renew_before_expiry = 100 days' /etc/letsencrypt/renewal/*.conf")
+    try:
+        done = host.run("systemctl start certbot.service")
+        assert done.rc == 0, host.check_output("journalctl -u certbot.service -n 50 --no-pager")
+    finally:
+        host.check_output("sed -i '/^renew_before_expiry = 100 days$/d' /etc/letsencrypt/renewal/*.conf")
+    for site, serial in before.items():
+        wait_for(lambda site=site, serial=serial: web.serial(f"{site}.{domain}") != serial)  # type: ignore[misc]

@@ -1,0 +1,83 @@
+# Copyright (c) quai contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What testssl.sh, an independent judge, finds in the sites: nothing of medium weight or worse, and no new trifle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from lab import containers, images
+from lab.console import Console
+from lab.engine import client
+from lab.names import LABEL_LAB, LABEL_ROLE
+
+from tests.whole_host.subject import DOMAINS, Subject
+
+SITES = ("api", "app")
+_HERE = Path(__file__).parent
+_BAD = {"MEDIUM", "HIGH", "CRITICAL", "FATAL"}
+# Errors of the judge itself would otherwise pass for a clean bill.
+_USELESS = {"WARN", "DEBUG"}
+
+
+@pytest.fixture(scope="module")
+def judge(subject: Subject) -> Iterator[Any]:
+    """A machine beside the host that has testssl.sh and trusts the lab's ACME CA."""
+    lab = subject.lab
+    image = images.Built("quai-lab-testssl:latest", _HERE / "testssl", {}, (images.base("debian13"),))
+    images.ensure([image], Console())
+    container = client().containers.run(
+        image.ref,
+        ["sleep", "infinity"],
+        name=lab.container("testssl"),
+        detach=True,
+        init=True,
+        network=lab.network,
+        labels={LABEL_LAB: lab.name, LABEL_ROLE: "testssl"},
+        # The OCSP responder's name is the lab's.
+        dns=[lab.dns],
+    )
+    container.put_archive("/", containers.archive({"/root/ca.pem": containers.File(subject.authority.read_bytes())}))
+    yield container
+    container.remove(force=True)
+
+
+@pytest.fixture(scope="module")
+def findings(subject: Subject, judge: Any) -> dict[str, list[dict[str, str]]]:
+    """All findings by site; both sites are looked at at once, because most of it is waiting."""
+    options = "--quiet --color 0 --warnings off --ids-friendly --add-ca /root/ca.pem"
+    runs = " & ".join(
+        f"testssl {options} --ip {subject.address} --jsonfile /root/{site}.json {DOMAINS[site]} > /root/{site}.log 2>&1" for site in SITES
+    )
+    containers.run(judge, "/bin/bash", "-c", f"{runs} & wait")
+    return {site: json.loads(*containers.read(judge, f"/root/{site}.json").values()) for site in SITES}
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_nothing_medium_or_worse(findings: dict[str, list[dict[str, str]]], site: str) -> None:
+    """No weakness that anyone would have to act on."""
+    # That it looked at all: protocols, ciphers, the known attacks, headers.
+    looked_at = {one["id"] for one in findings[site]}
+    assert {"TLS1_3", "TLS1_2", "TLS1", "cert_chain_of_trust", "HSTS", "heartbleed", "ROBOT", "BREACH", "overall_grade"} <= looked_at
+    assert {one["id"]: one["finding"] for one in findings[site] if one["severity"] in _BAD} == {}
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_trifles_are_known(findings: dict[str, list[dict[str, str]]], site: str) -> None:
+    """What it rates LOW, or could not tell, is exactly what testssl.yml explains."""
+    known = yaml.safe_load((_HERE / "testssl.yml").read_text("utf-8"))
+    found = {one["id"] for one in findings[site] if one["severity"] in {"LOW", *_USELESS}}
+    assert found == {entry["id"] for entry in known if site in entry["sites"]}
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_grade(findings: dict[str, list[dict[str, str]]], site: str) -> None:
+    """The overall grade, as SSL Labs would count."""
+    by_id = {one["id"]: one["finding"] for one in findings[site]}
+    assert by_id["overall_grade"] == "A+"
