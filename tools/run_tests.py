@@ -63,11 +63,23 @@ def molecule(scenario: str) -> tuple[str, ...]:
 # Longest first, so that the last one to end is a short one.
 PARTS = (
     Part("images", ("python", "-m", "lab", "images"), "test", limit=900, first=True),
+    Part("whole-host", molecule("masstock"), "test", limit=1500),
+    Part("faults", pytest("tests/faults"), "test", limit=1500),
+    Part("nginx_tls", molecule("nginx_tls"), "test", limit=900),
+    Part("nginx_tls_alternative", molecule("nginx_tls_alternative"), "test", limit=900),
+    Part("docker_stack", molecule("docker_stack"), "test", limit=900),
+    Part("docker_stack_alternative", molecule("docker_stack_alternative"), "test"),
+    Part("sanity", ("python", "tools/run_sanity.py"), "test", limit=900),
+    Part("host_base", molecule("host_base"), "test"),
+    Part("applications", pytest("tests/apps"), "test"),
+    Part("next-ansible", ("python", "tools/run_next_ansible.py"), "test"),
     Part("ansible-lint", ("ansible-lint", "--offline", "-q"), "check"),
     Part("mypy", ("mypy", "plugins", "lab", "tools", "tests"), "check"),
     Part("unit", pytest(), "check"),
     Part("ruff", ("ruff", "check", "."), "check"),
     Part("yamllint", ("yamllint", "--strict", "."), "check"),
+    Part("generated", ("python", "tools/generate.py", "--check"), "check"),
+    Part("faults-long", pytest("tests/long"), "long", limit=3600),
 )
 
 

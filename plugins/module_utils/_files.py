@@ -218,8 +218,11 @@ def _matching(purge: Purge) -> list[Path]:
 
 
 def run(command: Sequence[str]) -> tuple[int, str]:
-    """Run a command; returns its exit code and what it printed."""
-    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    """Run a command; returns its exit code and what it printed. A program that is not there ends as in a shell."""
+    try:
+        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    except FileNotFoundError:
+        return 127, f"{command[0]} is not installed on this host"
     return done.returncode, done.stdout.decode("utf-8", "replace").strip()
 
 
@@ -447,7 +450,7 @@ def describe(change: Change) -> dict[str, str]:
 
 
 def _text(content: bytes) -> str:
-    return content.decode("utf-8", "replace").rstrip("\n")
+    return content.decode("utf-8", "backslashreplace").rstrip("\n")
 
 
 def _picture(kind: str, mode: int, owner: str, target: str, content: str) -> str:

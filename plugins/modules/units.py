@@ -89,11 +89,16 @@ actions:
   sample: [reload nginx.service]
 """
 
+import time
 from contextlib import nullcontext
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quai.ops.plugins.module_utils import _lock, _pending, _units
 from ansible_collections.quai.ops.plugins.module_utils._files import run
+
+# How long a unit that was just started is watched.
+SETTLE_SECONDS = 1.0
+POLL_SECONDS = 0.2
 
 
 class UnitFailed(Exception):
@@ -119,8 +124,9 @@ def act(unit: _units.Unit, verbs: list[str]) -> None:
     for verb in verbs:
         code, said = run(["systemctl", verb, unit.name])
         if code != 0:
-            _, journal = run(["journalctl", "--no-pager", "-q", "-n", "15", "-o", "cat", "-u", unit.name])
-            raise UnitFailed(f"systemctl {verb} {unit.name} failed: {said}\nits journal ends with:\n{journal}")
+            raise UnitFailed(
+                f"systemctl {verb} {unit.name} failed: {said}\nits journal ends with:\n{last_words(unit.name)}"
+            )
 
 
 def bring(units: list[_units.Unit], expected: set[str], actions: list[str], *, check_mode: bool) -> None:
@@ -150,13 +156,29 @@ def bring(units: list[_units.Unit], expected: set[str], actions: list[str], *, c
     # Lowered only now: two units may share a flag.
     for flag in {unit.flag for unit in units if unit.flag}:
         _pending.clear(flag)
-    now = show(names)
-    for unit in units:
-        state = now[unit.name]
-        if unit.running and not state.running:
-            raise UnitFailed(
-                f"{unit.name} was started and is {state.active} ({state.sub}) now; see journalctl -u {unit.name}"
-            )
+    started = any(action.partition(" ")[0] in ("start", "restart") for action in actions)
+    names = [unit.name for unit in units if unit.running]
+    if names:
+        watch(names, SETTLE_SECONDS if started else 0)
+
+
+def watch(names: list[str], seconds: float) -> None:
+    """Make sure that units run, and go on to: most programs that cannot start end after systemctl has returned."""
+    deadline = time.monotonic() + seconds
+    while True:
+        for name, state in show(names).items():
+            if not state.running:
+                raise UnitFailed(
+                    f"{name} was to run and is {state.active} ({state.sub}); its journal ends with:\n{last_words(name)}"
+                )
+        if time.monotonic() >= deadline:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def last_words(name: str) -> str:
+    """The end of a unit's journal."""
+    return run(["journalctl", "--no-pager", "-q", "-n", "15", "-o", "cat", "-u", name])[1]
 
 
 def main() -> None:

@@ -150,7 +150,7 @@ def _site_problems(  # noqa: PLR0912 - one rule after the other reads better tha
         if limit.get("zone") not in zones:
             found.append(
                 f"rate limit zone {limit.get('zone')!r} is not in nginx_tls_rate_zones"
-                f" (known: {', '.join(zones) or 'none'})"
+                f" (known: {', '.join(sorted(zones)) or 'none'})"
             )
     found += [
         f"path {one.get('path')!r} of {part} must start with / and have no characters that mean something to nginx"

@@ -27,6 +27,7 @@ class Handler(BaseHTTPRequestHandler):
     """Each path does one thing."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def answer(self) -> None:
         """Count the request, then dispatch by the first part of the path."""

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,17 @@ SCENARIO = Path(__file__).resolve().parents[1]
 PROJECT = SCENARIO.parents[1]
 LAB = PROJECT / "build" / f"mol-{SCENARIO.name}"
 
-Converge = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run of the play ended, and everything it said, on one line."""
+
+    failed: bool
+    said: str
+
+
+Converge = Callable[..., Outcome]
 
 
 @pytest.fixture
@@ -55,11 +66,11 @@ def given() -> dict[str, Any]:
 def converge(name: str, tmp_path: Path) -> Converge:
     """Run the scenario's play on this host, some variables changed; returns what happened without judging it."""
 
-    def run(*options: str, **changes: object) -> subprocess.CompletedProcess[str]:
+    def run(*options: str, **changes: object) -> Outcome:
         extra = tmp_path / "changes.json"
         extra.write_text(json.dumps(changes), encoding="utf-8")
         inventories = [os.environ["MOLECULE_INVENTORY_FILE"], str(PROJECT / "molecule/shared/inventory")]
-        return subprocess.run(
+        done = subprocess.run(
             [
                 "ansible-playbook", *(f"--inventory={path}" for path in inventories), "--limit", name,
                 "--extra-vars", f"@{extra}", *options, str(SCENARIO / "converge.yml"),
@@ -71,7 +82,8 @@ def converge(name: str, tmp_path: Path) -> Converge:
                 "QUAI_LAB": LAB.name,
                 "MOLECULE_PROJECT_DIRECTORY": str(PROJECT),
             },
-            check=False, capture_output=True, text=True,
+            check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
+        return Outcome(done.returncode != 0, " ".join(done.stdout.split()))
 
     return run

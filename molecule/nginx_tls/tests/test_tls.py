@@ -63,6 +63,7 @@ def test_self_signed_where_that_is_wanted(web: Web, domain: str, site: str) -> N
         (ssl.TLSVersion.TLSv1, False),
     ],
 )
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 def test_protocols(web: Web, domain: str, version: ssl.TLSVersion, accepted: bool) -> None:
     """1.2 and 1.3, nothing older."""
     if accepted:
@@ -190,7 +191,7 @@ def test_renewals_are_scheduled(host: Any) -> None:
 def test_nothing_of_the_distribution_s_default_is_left(host: Any) -> None:
     """Nor of what nobody declared."""
     assert not host.file("/etc/nginx/sites-enabled/default").exists
-    assert sorted(host.file("/etc/nginx/quai/sites").listdir()) == ["api.conf", "app.conf", "dead.conf", "ws.conf"]
+    assert sorted(host.file("/etc/nginx/quai/sites").listdir()) == ["api.conf", "app.conf", "dead.conf", "flood.conf", "ws.conf"]
     assert host.run("nginx -t -q").rc == 0
     assert not host.file("/run/quai/pending").exists or host.file("/run/quai/pending").listdir() == []
 

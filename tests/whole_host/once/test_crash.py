@@ -45,8 +45,9 @@ class Client(threading.Thread):
 def summary(subject: Subject) -> dict[str, Any]:
     """The project's own account of its jobs; empty while it cannot give one."""
     asked = (
-        "import urllib.request as r; "
-        f"print(r.urlopen(r.Request('{_API}/api/v1/executions-summary', headers={{'X-Forwarded-For': '203.0.113.{secrets.randbelow(250)}'}}), timeout=5).read().decode())"
+        "import urllib.request as r; print(r.urlopen(r.Request("
+        f"'{_API}/api/v1/executions-summary', headers={{'X-Forwarded-For': '203.0.113.{secrets.randbelow(250)}'}}"
+        "), timeout=5).read().decode())"
     )
     if not subject.succeeds(f"python3 -c \"{asked}\" > /run/summary.json 2>/dev/null"):
         return {}

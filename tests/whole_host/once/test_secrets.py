@@ -25,6 +25,13 @@ _ALLOWED = "/etc/quai/masstock/secrets/"
 _THEIRS = "/var/lib/docker/volumes/"
 
 
+class Values(dict[str, str]):
+    """Secrets that a failing test does not print."""
+
+    def __repr__(self) -> str:
+        return f"the values of {', '.join(self)}"
+
+
 def forms(value: str) -> set[str]:
     """A secret as it may look once something has encoded it: as it is, in Base64 at any offset, in a URL, in JSON."""
     found = {value, urllib.parse.quote(value, safe=""), urllib.parse.quote(value), value.replace("/", r"\/")}
@@ -36,15 +43,15 @@ def forms(value: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def values(operator: Operator) -> dict[str, str]:
+def values(operator: Operator) -> Values:
     """Every secret of the project."""
-    found = {name: str(value) for name, value in operator.vault().items()}
+    found = Values({name: str(value) for name, value in operator.vault().items()})
     assert len(found) >= 8 and min(map(len, found.values())) >= 16
     return found
 
 
 @pytest.fixture(scope="module")
-def patterns(subject: Subject, values: dict[str, str]) -> Iterator[str]:
+def patterns(subject: Subject, values: Values) -> Iterator[str]:
     """A file with what is searched for. In a file, because an argument would be the very leak that is searched for."""
     lines = sorted({form for value in values.values() for form in forms(value)})
     assert min(map(len, lines)) >= 12
@@ -53,12 +60,12 @@ def patterns(subject: Subject, values: dict[str, str]) -> Iterator[str]:
     subject.run(f"rm {_PATTERNS}")
 
 
-def named(values: dict[str, str], text: str) -> list[str]:
+def named(values: Values, text: str) -> list[str]:
     """Names of the secrets that a text holds; a failing test must not print the values."""
     return [name for name, value in values.items() if any(form in text for form in forms(value))]
 
 
-def test_the_search_finds_them_where_they_belong(subject: Subject, operator: Operator, values: dict[str, str]) -> None:
+def test_the_search_finds_them_where_they_belong(subject: Subject, operator: Operator, values: Values) -> None:
     """Each secret that a service gets is in its file, mode 0600; so the searches below would find it elsewhere."""
     held = subject.run(f"cat {_ALLOWED}*")
     declared = {name for name in values if name in subject.run(f"grep -ho '^[A-Z_0-9]*' {_ALLOWED}*.env")}
@@ -85,7 +92,7 @@ def test_journal(subject: Subject, patterns: str) -> None:
     assert subject.run(f"journalctl --all --output=export | grep -aFc --file={patterns} || true") == "0"
 
 
-def test_container_logs_and_configurations(subject: Subject, values: dict[str, str]) -> None:
+def test_container_logs_and_configurations(subject: Subject, values: Values) -> None:
     """Neither what services print, nor what the engine tells about them."""
     inspected = subject.run("docker inspect $(docker ps --all --quiet)")
     assert '"Name": "/masstock_api"' in inspected
@@ -95,7 +102,7 @@ def test_container_logs_and_configurations(subject: Subject, values: dict[str, s
     assert named(values, printed) == []
 
 
-def test_process_list(subject: Subject, values: dict[str, str]) -> None:
+def test_process_list(subject: Subject, values: Values) -> None:
     """No argument of any process; the environment of the services is where they are."""
     arguments = subject.run("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' || true")
     assert "src/server.js" in arguments
@@ -104,9 +111,9 @@ def test_process_list(subject: Subject, values: dict[str, str]) -> None:
     assert "JWT_SECRET" in named(values, subject.run(f"tr '\\0' '\\n' < /proc/{process}/environ"))
 
 
-def test_output_of_ansible(operator: Operator, subject: Subject, values: dict[str, str]) -> None:
+def test_output_of_ansible(operator: Operator, subject: Subject, values: Values) -> None:
     """A release that changes everything, as verbose as it gets, with differences shown; and every log kept by the lab."""
-    subject.run(f"rm {_ALLOWED}worker.env")
+    subject.run(f"rm {_ALLOWED}worker.*.env")
     verbose = operator.deploy("1.1.0", "-vvv", "--diff")
     back = operator.deploy("1.0.0", "-vvv", "--diff")
     assert verbose.changed and back.changed
@@ -116,7 +123,7 @@ def test_output_of_ansible(operator: Operator, subject: Subject, values: dict[st
     assert {path.name: leaked for path in logs if (leaked := named(values, path.read_text("utf-8", "replace")))} == {}
 
 
-def test_repository(values: dict[str, str]) -> None:
+def test_repository(values: Values) -> None:
     """No file that git knows, or would add, holds one."""
     listing = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
