@@ -1,7 +1,7 @@
 # Copyright (c) quai contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the files that are made from the description of a declaration: `python tools/generate.py [--check]`."""
+"""Write what is made from the schema of a declaration and from argument specs: `python tools/generate.py [--check]`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "collections"))
+sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
 
 from ansible_collections.quai.ops.plugins.plugin_utils._reference import json_schema, markdown  # noqa: E402
 from ansible_collections.quai.ops.plugins.plugin_utils._schema import PROJECT  # noqa: E402
+
+from tools.role_tables import readme  # noqa: E402
 
 
 def generated() -> dict[Path, str]:
@@ -23,6 +25,7 @@ def generated() -> dict[Path, str]:
         ROOT / "projects" / "project.schema.json": json.dumps(json_schema(PROJECT), indent=1, ensure_ascii=False)
         + "\n",
         ROOT / "docs" / "declaration.md": markdown(PROJECT),
+        **{role / "README.md": readme(role) for role in sorted((ROOT / "roles").iterdir())},
     }
 
 

@@ -93,21 +93,8 @@ def authority_file(authority: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def wrong_answer(result: Mapping[str, Any]) -> str:
-    """What is wrong with an answer that C(playbooks/tasks/verify.yml) got; empty when it is as declared."""
-    wanted = result["__quai_verify"]
-    expected = wanted["expect"].get("status") or [200]
-    request = f"{wanted['method']} {wanted['url']}"
-    if result["rc"] != 0:
-        # curl's first line says what happened; those after it explain certificates in general.
-        return f"{request}: {(str(result['stderr']).strip() or 'no answer').splitlines()[0]}"
-    if int(result["stdout"]) not in expected:
-        return f"{request} answered {result['stdout']}, {' or '.join(map(str, expected))} is expected"
-    return ""
-
-
 class FilterModule:
-    """Filters of the roles docker_stack and host_base, and of the verification after a release."""
+    """Filters of the roles docker_stack and host_base."""
 
     def filters(self) -> dict[str, Any]:
         """Names and functions."""
@@ -117,5 +104,4 @@ class FilterModule:
             "registry_login": registry_login,
             "secret_files": secret_files,
             "secret_mounts": secret_mounts,
-            "wrong_answer": wrong_answer,
         }
