@@ -125,7 +125,10 @@ class Docker:
             connection.close()
         if answer.status != 200:
             raise DockerFailed(f"image {reference}: registry {host} answered: {body.get('message', answer.reason)}")
-        return str(body["Descriptor"]["digest"])
+        digest = (body.get("Descriptor") or {}).get("digest")
+        if not digest:
+            raise DockerFailed(f"image {reference}: registry {host} answered without a digest: {body}")
+        return str(digest)
 
     def _credentials(self, host: str) -> str:
         try:

@@ -115,6 +115,8 @@ def _stack(declaration: Data, environment: Environment, version: str) -> Data:
         open_values, secret_values = _environment(service, settings.get(name, {}))
         full_image = image(service["image"], environment, version)
         services[name] = {"image": escape(full_image), **_container(project, name, service, open_values)}
+        # What a release may not run twice at once, not even to try it: see C(quai.ops.compose_stack).
+        services[name]["x-quai"] = {"stateful": not all(_shared(declaration, volume) for volume in service["volumes"])}
         if secret_values or service["files"]:
             secrets[name] = {"owner": service["uid"], "environment": secret_values, "files": service["files"]}
     return {
@@ -132,6 +134,10 @@ def _stack(declaration: Data, environment: Environment, version: str) -> Data:
         "docker_stack_ready_timeout": seconds(declaration["release"]["health_timeout"]),
         "docker_stack_public_ports": sorted(service["port"] for service in containers.values() if service["public"]),
     }
+
+
+def _shared(declaration: Data, volume: str) -> bool:
+    return bool(declaration["volumes"].get(volume, {}).get("shared"))
 
 
 def _settings(declaration: Data, environment: Environment) -> dict[str, Data]:

@@ -256,7 +256,11 @@ VOLUME = obj(
     "A directory that outlives its containers.",
     {
         "description": text("What it holds."),
-        "shared": boolean("More than one service may mount it.", False),
+        "shared": boolean(
+            "Several processes may write to it at once: more than one service may mount it, and a release may try the "
+            "new version of a service beside the running one. Never for the files of a database.",
+            False,
+        ),
     },
     default={},
 )

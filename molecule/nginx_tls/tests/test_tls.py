@@ -8,12 +8,10 @@ from __future__ import annotations
 import socket
 import ssl
 import subprocess
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from web import Web
+from web import Web, wait_for
 
 SUITES_12 = {
     "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305",
@@ -28,14 +26,6 @@ def only(version: ssl.TLSVersion, ciphers: str = "") -> ssl.SSLContext:
     context.set_ciphers(ciphers or "ALL:@SECLEVEL=0")
     context.minimum_version = context.maximum_version = version
     return context
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """Until it holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"it did not come true in {seconds} s"
-        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("site", ["api", "app", "www.app"])

@@ -12,7 +12,8 @@ import json
 import os
 import socket
 import ssl
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,3 +147,11 @@ def say(connection: socket.socket, text: bytes) -> bytes:
         assert piece, "closed"
         frame += piece
     return frame[2:]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Until it holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not come true in {seconds} s"
+        time.sleep(0.1)

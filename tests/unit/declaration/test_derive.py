@@ -221,6 +221,7 @@ def test_everything_that_can_be_said_of_a_container() -> None:
         "stop_grace_period": "30s",
         "logging": {"driver": "json-file", "options": {"max-size": "1m", "max-file": "2"}},
         "labels": {"quai.project": "demo", "quai.service": "a"},
+        "x-quai": {"stateful": False},
         "entrypoint": ["tini"],
         "user": "1000:1000",
         "stop_signal": "SIGQUIT",

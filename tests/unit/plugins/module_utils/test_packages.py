@@ -8,21 +8,8 @@ from __future__ import annotations
 import pytest
 from ansible_collections.quai.ops.plugins.module_utils import _packages
 
-CLEAN = """\
-adduser ii 
-base-files ii 
-exim4-config rc 
-held-back hi 
-gone un 
-"""
-KILLED = """\
-adduser ii 
-fonts-noto-core iHR
-libc-bin it 
-nginx iU 
-nginx-common iF 
-tomcat iW 
-"""
+CLEAN = "adduser ii \nbase-files ii \nexim4-config rc \nheld-back hi \ngone un \n"
+KILLED = "adduser ii \nfonts-noto-core iHR\nlibc-bin it \nnginx iU \nnginx-common iF \ntomcat iW \n"
 
 
 def test_parse_status() -> None:

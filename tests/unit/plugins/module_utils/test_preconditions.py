@@ -36,25 +36,35 @@ BIG = Offer(memory_mb=8000, cpus=4, disk_gb=100, disk_free_mb=50000, docker="26.
         pytest.param({"memory_mb": None, "ports": None, "docker": None}, Offer(0, 0, 0, 0), [], id="asked-for-nothing"),
         pytest.param(
             {"memory_mb": 2048, "cpus": 2, "disk_gb": 20, "disk_free_mb": 1024, "docker": "20.10", "compose": "2.0"},
-            BIG, [], id="all-met",
+            BIG,
+            [],
+            id="all-met",
         ),
         pytest.param({"memory_mb": 2048}, Offer(1850, 1, 1, 1), [], id="memory-as-sold"),
         pytest.param({"memory_mb": 2048}, Offer(1800, 1, 1, 1), ["memory: 1800 MB, at least 2048 MB"], id="memory"),
         pytest.param({"cpus": 2}, Offer(1, 1, 1, 1), ["processors: 1, at least 2"], id="processors"),
         pytest.param({"disk_gb": 20}, Offer(1, 1, 18.5, 1), [], id="disk-as-sold"),
         pytest.param({"disk_gb": 20}, Offer(1, 1, 17.9, 1), ["disk: / has 17.9 GB, at least 20 GB"], id="disk"),
-        pytest.param({"disk_free_mb": 1024}, Offer(1, 1, 1, 1023), ["disk: 1023 MB free on /, at least 1024"], id="room"),
-        pytest.param({"docker": "20.10"}, Offer(1, 1, 1, 1, docker=""), ["docker: not installed or not"], id="no-docker"),
+        pytest.param(
+            {"disk_free_mb": 1024}, Offer(1, 1, 1, 1023), ["disk: 1023 MB free on /, at least 1024"], id="room"
+        ),
+        pytest.param(
+            {"docker": "20.10"}, Offer(1, 1, 1, 1, docker=""), ["docker: not installed or not"], id="no-docker"
+        ),
         pytest.param({"docker": "20.10"}, Offer(1, 1, 1, 1, docker=None), [], id="docker-not-looked-at"),
         pytest.param({"docker": "27.0"}, BIG, ["docker: version 26.1.5+dfsg1, 27.0 or later"], id="old-docker"),
         pytest.param({"docker": "9.9"}, BIG, [], id="versions-are-numbers-not-text"),
-        pytest.param({"compose": "2.0"}, Offer(1, 1, 1, 1, compose="1.29.2"), ["compose: version 1.29.2"], id="compose"),
         pytest.param(
-            {"memory_mb": 2048, "cpus": 2, "docker": "20.10"}, Offer(1, 1, 1, 1, docker=""),
-            ["memory", "processors", "docker"], id="all-at-once",
+            {"compose": "2.0"}, Offer(1, 1, 1, 1, compose="1.29.2"), ["compose: version 1.29.2"], id="compose"
+        ),
+        pytest.param(
+            {"memory_mb": 2048, "cpus": 2, "docker": "20.10"},
+            Offer(1, 1, 1, 1, docker=""),
+            ["memory", "processors", "docker"],
+            id="all-at-once",
         ),
     ],
-)  # fmt: skip
+)
 def test_unmet(wanted: dict[str, object], offer: Offer, problems: list[str]) -> None:
     found = _preconditions.unmet(wanted, offer)
     assert len(found) == len(problems)

@@ -1,0 +1,83 @@
+# Copyright (c) quai contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One lab for all faults: a host that is provisioned and serves MasStock 1.0.0, and the operators who try to break it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from lab import apps, engine, topology
+from lab.console import Console
+from lab.topology import Plan
+from lab.wait import until
+
+from tests.faults import clone
+from tests.whole_host import state
+from tests.whole_host.operations import Operator
+from tests.whole_host.prober import Prober
+from tests.whole_host.subject import Subject
+from tests.whole_host.world import World
+
+LAB = "faults"
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The lab, with one bare host. QUAI_KEEP_LAB=1 keeps it for the next run."""
+    console = Console()
+    engine.ensure(console)
+    keep = bool(os.environ.get("QUAI_KEEP_LAB"))
+    if not keep:
+        topology.down(LAB, console)
+    lab = topology.open_lab(LAB, "auto")
+    topology.up(lab, Plan(), console)
+    apps.ensure(lab, apps.MASSTOCK, console)
+    tree = clone.make(tmp_path_factory.mktemp("clone") / "quai")
+    vault = lab.directory / "vault_masstock.yml"
+    operator = Operator(tree, lab)
+    if vault.exists():
+        shutil.copy2(vault, operator.vault_file())
+    operator.play("playbooks/secrets.yml", "-e", "project=masstock")
+    shutil.copy2(operator.vault_file(), vault)
+    yield World(lab, operator, Subject(lab), console)
+    if not keep:
+        topology.down(LAB, console)
+
+
+@pytest.fixture(scope="session")
+def provisioned(world: World) -> dict[str, object]:
+    """The state of the host after it was provisioned, undisturbed."""
+    world.operator.provision()
+    return state.of(world.subject)
+
+
+@pytest.fixture(scope="session")
+def served(world: World, provisioned: dict[str, object]) -> World:
+    """MasStock 1.0.0 is released."""
+    assert provisioned["pending"] == []
+    world.operator.deploy("1.0.0")
+    return world
+
+
+@pytest.fixture
+def operator(served: World, tmp_path: Path) -> Operator:
+    """An operator with a clone of their own, to make mistakes in."""
+    tree = clone.make(tmp_path / "quai")
+    mine = replace(served.operator, tree=tree)
+    shutil.copy2(served.operator.vault_file(), mine.vault_file())
+    return mine
+
+
+@pytest.fixture
+def visitors(served: World) -> Iterator[Prober]:
+    """People who use all four sites during the whole test, from before the fault until after it."""
+    until("the sites to be healthy before the fault", lambda: not served.subject.unhealthy(), seconds=60)
+    with Prober(served.subject) as prober:
+        until("the first visitors", lambda: len(prober.asked) == 4 and all(prober.asked.values()), seconds=15)
+        yield prober
