@@ -109,6 +109,17 @@ def wait(lab: Lab, name: str, address: str, console: Console, *, fresh: bool) ->
     )
 
 
+def forget_certificates(lab: Lab, name: str) -> None:
+    """Let a host forget what an ACME CA knew of it, and the certificates; those that it serves stay until replaced.
+
+    Pebble keeps its root, its accounts and its orders in memory: after a restart nobody trusts what it issued before.
+    """
+    folders = [f"/etc/letsencrypt/{folder}" for folder in ("accounts", "archive", "live", "renewal")]
+    code, output = containers.run(containers.find(lab, name), "rm", "-rf", *folders)
+    if code:
+        raise LabError(f"the old certificates of {name} cannot be removed: {output}")
+
+
 def ssh_command(lab: Lab, address: str) -> list[str]:
     """How to log in to a host of the lab."""
     directory = lab.directory / "ssh"

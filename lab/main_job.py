@@ -124,7 +124,7 @@ def _report(lab: Lab, address: str, recaps: dict[str, str], answers: dict[str, s
     for domain, status in answers.items():
         url = f"https://{domain}{_PATHS.get(domain, '/')}"
         console.line(f"  {status}  curl --cacert {root} --connect-to ::{address}: {url}")
-    console.line("  the host: python -m lab shell vps1     the lab: python -m lab status")
+    console.line("  the host: .venv/bin/python -m lab shell vps1     the lab: make status")
     console.line(f"\n{console.paint('bold', 'What was changed')}")
     for title, recap in recaps.items():
         console.line(f"  {title.lower():<10} {recap}")

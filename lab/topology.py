@@ -73,9 +73,15 @@ def up(lab: Lab, plan: Plan, console: Console) -> None:
     _remember_zones(lab, plan.zones)
     specs = [services.spec(lab, service, plan.zones, addresses) for service in wanted]
     vps = [hosts.spec(lab, name, system, addresses[name]) for name, system in plan.hosts.items()]
+    root = services.acme_root(lab)
+    former_root = root.read_bytes() if root.exists() else b""
     with ThreadPoolExecutor(max_workers=8) as pool:
         running = [pool.submit(_bring_up, lab, spec, console) for spec in [*specs, *vps]]
         _first_failure(running)
+    if former_root and root.read_bytes() != former_root:
+        for name in hosts.known(lab):
+            hosts.forget_certificates(lab, name)
+            console.note(f"the ACME CA is a new one since its restart: {name} will ask it for new certificates")
 
 
 def _remember_zones(lab: Lab, zones: Mapping[str, Zone]) -> None:

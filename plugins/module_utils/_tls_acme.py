@@ -32,9 +32,11 @@ CHALLENGES = Path(".well-known/acme-challenge")
 CERTBOT_LOCK = Path("/var/lib/letsencrypt/.certbot.lock")
 CERTBOT_LOG = Path("/var/log/letsencrypt/letsencrypt.log")
 BUSY = "Another instance of Certbot is already running"
-BAD_NONCE = "badNonce"
-NONCE_TRIES = 4
 BUSY_SECONDS = 300
+# Words of the reason when a CA refused a nonce. Certbot repeats such a request once; a CA may refuse the second too and
+# expects to be asked again (RFC 8555, 6.5).
+BAD_NONCE = ("badNonce", "anti-replay nonce")
+NONCE_TRIES = 4
 PROBE_SECONDS = 10
 PATIENCE_SECONDS = 5
 
@@ -130,12 +132,12 @@ def issue(wanted: Wanted, acme: Acme) -> None:
         said = done.stdout.decode("utf-8", "replace")
         if done.returncode == 0:
             return
-        # Certbot repeats a request with a refused nonce once; a CA may refuse the second too (RFC 8555, 6.5: repeat).
-        if BAD_NONCE in said and nonces > 1:
+        reasons = certbot_reasons(said, _log())
+        if nonces > 1 and any(word in reason for reason in reasons for word in BAD_NONCE):
             nonces -= 1
             continue
         if BUSY not in said or time.monotonic() > deadline:
-            raise CertificateError("\n".join([*certbot_reasons(said, _log()), f"certbot's log is {CERTBOT_LOG}"]))
+            raise CertificateError("\n".join([*reasons, f"certbot's log is {CERTBOT_LOG}"]))
         try:
             _lock.wait_until_free([CERTBOT_LOCK], deadline - time.monotonic())
         except _lock.LockHeld as error:

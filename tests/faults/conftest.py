@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from lab import apps, engine, topology
 from lab.console import Console
 from lab.topology import Plan
 from lab.wait import until
-
 from tests.faults import clone
 from tests.whole_host import state
 from tests.whole_host.operations import Operator

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 from lab.wait import until
-
 from tests.whole_host.operations import Operator, Run
 from tests.whole_host.subject import Subject
 

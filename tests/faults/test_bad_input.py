@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import yaml
+
 from lab import containers, services
 from lab.wait import until
-
 from tests.faults import clone
 from tests.whole_host import state
 from tests.whole_host.operations import Operator, Run
@@ -54,7 +54,7 @@ def stated(output: str, *parts: str) -> None:
 def test_broken_yaml(operator: Operator, refused: Refused) -> None:
     """The line, and what the parser could not read there."""
     clone.edit(operator.tree, DECLARATION, "title: MasStock\n", "title: MasStock: the shop\n")
-    stated(refused(operator.deploy("1.1.0", check=False)), "projects/masstock.yml:3", "no host was touched")
+    stated(refused(operator.deploy("1.1.0", check=False)), "projects/masstock.yml:4:16: is not YAML", "no host was touched")
 
 
 def test_unknown_key(operator: Operator, refused: Refused) -> None:

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+
 from lab import topology
 from lab.topology import DEFAULT_ZONES, Plan
 from lab.zones import Zone
-
 from tests.faults.killing import finished, idle, killed
 from tests.whole_host import state
 from tests.whole_host.operations import Operator

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from lab.wait import until
 
+from lab.wait import until
 from tests.faults.killing import finished, killed
 from tests.whole_host import state
 from tests.whole_host.operations import Operator

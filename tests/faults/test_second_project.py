@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from lab import apps, topology
+from lab.names import ROOT
 from lab.topology import DEFAULT_HOSTS, DEFAULT_ZONES, Plan
 from lab.zones import Zone
-
 from tests.whole_host import web
 from tests.whole_host.operations import Operator
 from tests.whole_host.prober import Prober
@@ -72,5 +73,5 @@ def test_by_the_readme(served: World, operator: Operator, visitors: Prober) -> N
 
 def test_the_readme_has_every_example() -> None:
     """A mark that is mistyped would be an example that nobody tries."""
-    readme = Path(apps.ROOT / "README.md").read_text("utf-8")
+    readme = (ROOT / "README.md").read_text("utf-8")
     assert readme.count("<!-- example:") == len(examples(readme)) == 3

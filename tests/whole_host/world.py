@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from lab.console import Console
 from lab.names import Lab
-
 from tests.whole_host.operations import Operator
 from tests.whole_host.subject import Subject
 

@@ -8,33 +8,18 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parent))
-from web import Web
+from tests.nginx_tls.play import Converge, Outcome
+from tests.nginx_tls.web import Web
 
 SCENARIO = Path(__file__).resolve().parents[1]
 PROJECT = SCENARIO.parents[1]
 LAB = PROJECT / "build" / f"mol-{SCENARIO.name}"
-
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run of the play ended, and everything it said, on one line."""
-
-    failed: bool
-    said: str
-
-
-Converge = Callable[..., Outcome]
 
 
 @pytest.fixture

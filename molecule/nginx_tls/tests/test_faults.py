@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from conftest import Converge
-from web import Web
+
+from tests.nginx_tls.play import Converge
+from tests.nginx_tls.web import Web
 
 CLIENTS = 4
 PAUSE = 0.03
@@ -58,7 +59,8 @@ def asked_all_the_time(web: Web, domain: str) -> Iterator[Counter[str]]:
 
 def tree(host: Any) -> str:
     """Every file below the two configuration trees, with its content."""
-    return str(host.check_output("find /etc/nginx /etc/quai -type f -o -type l | sort | xargs sha256sum | sha256sum"))
+    every = "find /etc/nginx /etc/quai -type f -o -type l | sort | xargs sha256sum | sha256sum"
+    return str(host.check_output(every))
 
 
 def changed(given: dict[str, Any], site: str, **values: object) -> list[dict[str, Any]]:
@@ -69,11 +71,11 @@ def changed(given: dict[str, Any], site: str, **values: object) -> list[dict[str
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        pytest.param({"proxy_read_timeout": "60parsecs"}, '"proxy_send_timeout" directive invalid value', id="duration"),
+        pytest.param({"proxy_read_timeout": "60parsecs"}, '"proxy_send_timeout" directive invalid', id="duration"),
         pytest.param({"upstreams": ["nowhere.invalid:80"]}, "host not found in upstream", id="unresolvable back end"),
     ],
 )
-def test_a_bad_site_is_refused_and_the_good_ones_serve_on(
+def test_a_bad_site_is_refused_and_the_good_ones_serve_on(  # noqa: PLR0917 - pytest gives them by name
     host: Any, web: Web, domain: str, given: dict[str, Any], converge: Converge, values: dict[str, Any], reason: str
 ) -> None:
     """nginx judges a copy, so nothing was written and not one request failed."""

@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-SCENARIO = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(SCENARIO.parent / "nginx_tls/tests"))
-from web import Web
+from tests.nginx_tls.web import Web
 
+SCENARIO = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def domain(host: Any) -> str:

@@ -54,7 +54,8 @@ def render() -> Render:
             "ansible_managed": "Written by a test",
         }
         listed = trust_as_template(
-            "{{ __nginx_tls_nginx_files + __nginx_tls_acme_files + (__nginx_tls_active | map('quai.ops.nginx_site_file')) }}"
+            "{{ __nginx_tls_nginx_files + __nginx_tls_acme_files"
+            " + (__nginx_tls_active | map('quai.ops.nginx_site_file')) }}"
         )
         entries = Templar(DataLoader(), variables).template(listed)
         return {

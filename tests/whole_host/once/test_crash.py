@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab.wait import until
 
+from lab.wait import until
 from tests.whole_host import load
 from tests.whole_host.subject import Subject
 
 _LOAD = Path(load.__file__)
-_JOBS, _PAUSE = 24, 0.25
+_JOBS, _PAUSE = 32, 0.4
 _API = "http://127.0.0.1:3000"
 
 
@@ -49,9 +49,8 @@ def summary(subject: Subject) -> dict[str, Any]:
         f"'{_API}/api/v1/executions-summary', headers={{'X-Forwarded-For': '203.0.113.{secrets.randbelow(250)}'}}"
         "), timeout=5).read().decode())"
     )
-    if not subject.succeeds(f"python3 -c \"{asked}\" > /run/summary.json 2>/dev/null"):
-        return {}
-    document: dict[str, Any] = json.loads(subject.run("cat /run/summary.json"))
+    printed = subject.run(f'python3 -c "{asked}" 2>/dev/null || true')
+    document: dict[str, Any] = json.loads(printed) if printed else {}
     return document
 
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab.names import ROOT
 
+from lab.names import ROOT
 from tests.whole_host.operations import Operator
 from tests.whole_host.subject import Subject
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 import yaml
+
 from lab import containers, images
 from lab.console import Console
 from lab.engine import client
 from lab.names import LABEL_LAB, LABEL_ROLE
 from lab.wait import until
-
 from tests.whole_host.subject import DOMAINS, Subject
 
 SITES = ("api", "app")

@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable
 
 from lab.names import BUILD
-
 from tests.whole_host import scan, state, web
 from tests.whole_host.subject import Subject
 

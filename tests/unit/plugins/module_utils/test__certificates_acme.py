@@ -138,6 +138,23 @@ def test_issue_fails_with_the_log_s_reason(tmp_path: Path, monkeypatch: pytest.M
     assert str(caught.value).splitlines() == ["too many certificates (rateLimited)", f"certbot's log is {tmp_path}/log"]
 
 
+@pytest.mark.parametrize(("refusals", "succeeds"), [(3, True), (4, False)])
+def test_a_refused_nonce_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusals: int, succeeds: bool
+) -> None:
+    """Certbot gives up after two; we ask it four times."""
+    calls = tmp_path / "calls"
+    said = "JWS has an invalid anti-replay nonce: x"
+    refuse = f"[ $(wc -l < {calls}) -gt {refusals} ] || {{ echo '{said}'; exit 1; }}"
+    certbot(tmp_path, monkeypatch, f"echo x >> {calls}; {refuse}")
+    if succeeds:
+        _tls_acme.issue(WANTED, Acme())
+    else:
+        with pytest.raises(CertificateError, match="invalid anti-replay nonce"):
+            _tls_acme.issue(WANTED, Acme())
+    assert calls.read_text(encoding="utf-8") == "x\n" * 4
+
+
 def test_issue_without_certbot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Said as it is."""
     monkeypatch.setenv("PATH", str(tmp_path))
