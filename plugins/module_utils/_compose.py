@@ -209,7 +209,7 @@ def _mounts(service: Definition) -> list[tuple[str, str, bool]]:
 
 def secret_sources(definition: Definition) -> set[str]:
     """The host's files of secrets that a definition mounts."""
-    sources = {source for service in definition["services"].values() for source, _, _ in _mounts(service)}
+    sources = {mount[0] for service in definition["services"].values() for mount in _mounts(service)}
     return {source for source in sources if SECRET_FILE.search(source.rpartition("/")[2])}
 
 
@@ -307,7 +307,7 @@ def rehearsable(wanted: Definition, actions: Sequence[Action], definition: Defin
     for action in actions:
         service = wanted["services"].get(action.service, {})
         traits = (definition["services"].get(action.service) or {}).get("x-quai") or {}
-        stateful = traits.get("stateful", any(writable for _, _, writable in _mounts(service)))
+        stateful = traits.get("stateful", any(mount[2] for mount in _mounts(service)))
         if action.verb == "recreate" and service.get("healthcheck") and not stateful:
             names.append(action.service)
     return names

@@ -63,7 +63,7 @@ class Docker:
         """Version of the engine; empty when none answers."""
         if self.client is None:
             return ""
-        code, out, _ = self._run(["docker", "version", "--format", "{{.Server.Version}}"])
+        code, out, _err = self._run(["docker", "version", "--format", "{{.Server.Version}}"])
         return out.strip() if code == 0 else ""
 
     def compose(self) -> list[str]:
@@ -80,7 +80,7 @@ class Docker:
     def compose_version(self) -> str:
         """Version of Compose; empty when there is none."""
         try:
-            code, out, _ = self._run([*self.compose(), "version", "--short"])
+            code, out, _err = self._run([*self.compose(), "version", "--short"])
         except DockerFailed:
             return ""
         return out.strip() if code == 0 else ""
@@ -133,7 +133,7 @@ class Docker:
     def _credentials(self, host: str) -> str:
         try:
             entry = json.loads((self._config / "config.json").read_text(encoding="utf-8"))["auths"][host]["auth"]
-            user, _, password = base64.b64decode(entry).decode().partition(":")
+            user, _colon, password = base64.b64decode(entry).decode().partition(":")
         except (OSError, ValueError, KeyError):
             return base64.urlsafe_b64encode(b"{}").decode()
         document = {"username": user, "password": password, "serveraddress": host}
@@ -159,7 +159,7 @@ class Docker:
         """What the engine knows of containers; one that vanished meanwhile is left out."""
         if not names:
             return []
-        _, out, _ = self._run(["docker", "inspect", "--type", "container", *names])
+        _code, out, _err = self._run(["docker", "inspect", "--type", "container", *names])
         found: list[dict[str, Any]] = json.loads(out or "[]")
         return found
 
@@ -175,7 +175,7 @@ class Docker:
 
     def last_words(self, name: str, lines: int = 20) -> str:
         """The end of a container's log and of its last health check."""
-        _, out, err = self._run(["docker", "logs", "--tail", str(lines), name])
+        _code, out, err = self._run(["docker", "logs", "--tail", str(lines), name])
         said = "\n".join((out + err).strip().splitlines()[-lines:])
         health = [one.get("State", {}).get("Health") or {} for one in self.inspect([name])]
         probes = health[0].get("Log") or [] if health else []

@@ -15,7 +15,7 @@ def parse_status(text: str) -> dict[str, str]:
     """Package to its two state letters, from the output of C(QUERY)."""
     states = {}
     for line in text.splitlines():
-        name, _, state = line.partition(" ")
+        name, _space, state = line.partition(" ")
         if name:
             states[name] = state.strip()
     return states

@@ -69,7 +69,8 @@ def _object(field: Field) -> Schema:
 
 
 def _conditional(parent: Field, name: str, member: Field) -> Iterator[Schema]:
-    assert member.when  # noqa: S101 (asked for by the caller)
+    if not member.when:
+        raise AssertionError("asked for a member without a condition")
     sibling, values = member.when
     condition: Schema = {"properties": {sibling: {"enum": list(values)}}}
     if parent.fields[sibling].default not in values:
@@ -80,7 +81,8 @@ def _conditional(parent: Field, name: str, member: Field) -> Iterator[Schema]:
 
 
 def _mapping(field: Field) -> Schema:
-    assert field.keys and field.item  # noqa: S101 (a mapping is always described by both)
+    if not (field.keys and field.item):
+        raise AssertionError("a mapping is described by its keys and its item")
     if field.keys.kind == "choice":
         names: Schema = {"enum": list(field.keys.choices)}
     else:

@@ -94,7 +94,8 @@ class Shape:
             return self._wrong(field, raw, path)
         if len(raw) < field.min_items:
             self.complain(path, "has no entry, must have at least one")
-        assert field.keys and field.item  # noqa: S101 (a mapping is always described by both)
+        if not (field.keys and field.item):
+            raise AssertionError("a mapping is described by its keys and its item")
         result = {}
         for key, value in raw.items():
             here = (*path, key)
@@ -122,7 +123,8 @@ class Shape:
             return self._wrong(field, raw, path)
         if len(raw) < field.min_items:
             self.complain(path, "has no item, must have at least one")
-        assert field.item  # noqa: S101 (a list is always described by its item)
+        if not field.item:
+            raise AssertionError("a list is described by its item")
         shaped = [self.apply(field.item, value, (*path, position)) for position, value in enumerate(raw)]
         return [value for value in shaped if value is not MISSING]
 

@@ -15,7 +15,10 @@ from lab.names import BUILD, ROOT
 def make(target: Path) -> Path:
     """Copy what git knows or would add, and link build/, where the labs' keys are."""
     listing = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
     )
     for name in listing.stdout.decode().split("\0"):
         source = ROOT / name

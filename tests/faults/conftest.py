@@ -1,15 +1,16 @@
 # Copyright (c) quai contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One lab for all faults: a host that is provisioned and serves MasStock 1.0.0, and the operators who try to break it."""
+"""One lab for all faults: a host that is provisioned and serves MasStock 1.0.0, and operators who make mistakes."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,17 +51,25 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         topology.down(LAB, console)
 
 
-@pytest.fixture(scope="session")
-def provisioned(world: World) -> dict[str, object]:
-    """The state of the host after it was provisioned, undisturbed."""
-    world.operator.provision()
-    return state.of(world.subject)
+@dataclass(frozen=True)
+class Provisioned:
+    """The host after it was provisioned, undisturbed, and how long that took."""
+
+    state: dict[str, Any]
+    seconds: float
 
 
 @pytest.fixture(scope="session")
-def served(world: World, provisioned: dict[str, object]) -> World:
+def provisioned(world: World) -> Provisioned:
+    """The host is provisioned."""
+    run = world.operator.provision()
+    return Provisioned(state.of(world.subject), run.seconds)
+
+
+@pytest.fixture(scope="session")
+def served(world: World, provisioned: Provisioned) -> World:
     """MasStock 1.0.0 is released."""
-    assert provisioned["pending"] == []
+    assert provisioned.state["pending"] == []
     world.operator.deploy("1.0.0")
     return world
 
@@ -81,3 +90,11 @@ def visitors(served: World) -> Iterator[Prober]:
     with Prober(served.subject) as prober:
         until("the first visitors", lambda: len(prober.asked) == 4 and all(prober.asked.values()), seconds=15)
         yield prober
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the figures that tests measured."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "figures":
+                terminalreporter.write_line(f"  {value}")

@@ -1,7 +1,7 @@
 # Copyright (c) quai contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kills everything that runs on this host through SSH, as when its power is gone for an instant. Runs on the host itself."""
+"""Kills everything that runs on this host through SSH, as if it had lost its power. Runs on the host itself."""
 
 from __future__ import annotations
 

@@ -54,7 +54,9 @@ def stated(output: str, *parts: str) -> None:
 def test_broken_yaml(operator: Operator, refused: Refused) -> None:
     """The line, and what the parser could not read there."""
     clone.edit(operator.tree, DECLARATION, "title: MasStock\n", "title: MasStock: the shop\n")
-    stated(refused(operator.deploy("1.1.0", check=False)), "projects/masstock.yml:4:16: is not YAML", "no host was touched")
+    stated(
+        refused(operator.deploy("1.1.0", check=False)), "projects/masstock.yml:4:16: is not YAML", "no host was touched"
+    )
 
 
 def test_unknown_key(operator: Operator, refused: Refused) -> None:
@@ -66,10 +68,12 @@ def test_unknown_key(operator: Operator, refused: Refused) -> None:
 
 def test_wrong_type(operator: Operator, refused: Refused) -> None:
     """With the value, and what would be right; two mistakes are told at once."""
-    clone.edit(operator.tree, DECLARATION, "    port: 3000\n", "    port: three thousand\n")
+    clone.edit(operator.tree, DECLARATION, "    uid: 999\n", "    uid: redis\n")
     clone.edit(operator.tree, DECLARATION, "  cpus: 2\n", "  cpus: many\n")
     output = refused(operator.provision(check=False))
-    stated(output, '"three thousand"', "a whole number from 1 to 65535", '"many"', "2 problems")
+    stated(
+        output, 'services.redis.uid is "redis", must be a whole number from 0 to 65535', 'cpus is "many"', "2 problems"
+    )
 
 
 def test_missing_secret(operator: Operator, refused: Refused) -> None:
@@ -95,7 +99,9 @@ def background(served: World, command: str) -> Iterator[None]:
     """A program that runs on the host meanwhile, as a unit, so that exactly it can be ended."""
     served.subject.run(f"systemd-run --quiet --unit=squatter {command}")
     try:
-        until("the port to be taken", lambda: served.subject.succeeds("ss -Hltn 'sport = 8095' | grep -q ."), seconds=10)
+        until(
+            "the port to be taken", lambda: served.subject.succeeds("ss -Hltn 'sport = 8095' | grep -q ."), seconds=10
+        )
         yield
     finally:
         served.subject.run("systemctl stop squatter")
@@ -145,7 +151,8 @@ def test_too_little_room(operator: Operator, refused: Refused) -> None:
 def full(served: World, directory: str) -> Iterator[None]:
     """The directory's file system has no byte left; what is in the directory stays readable."""
     run = served.subject.run
-    run(f"cp -a {directory} /run/kept && mount -t tmpfs -o size=256k,mode=0755 full {directory} && cp -a /run/kept/. {directory}/")
+    run(f"cp -a {directory} /run/kept && mount -t tmpfs -o size=256k,mode=0755 full {directory}")
+    run(f"cp -a /run/kept/. {directory}/")
     run(f"dd if=/dev/zero of={directory}/filler bs=1k 2>/dev/null || true")
     run(f"! dd if=/dev/zero of={directory}/more bs=4k count=1 2>/dev/null; rm -f {directory}/more")
     try:
@@ -162,11 +169,13 @@ def test_full_disk_at_a_release(operator: Operator, refused: Refused, served: Wo
 
 
 def test_full_disk_at_provisioning(operator: Operator, refused: Refused, served: World) -> None:
-    """A site cannot be written: the old one is whole, and nginx goes on with it."""
+    """A site cannot be written: the old one is whole, and nginx goes on with it. With room again all is well."""
     clone.edit(operator.tree, DECLARATION, "    read_timeout: 10m\n", "    read_timeout: 11m\n")
     with full(served, "/etc/nginx/quai/sites"):
         output = refused(operator.provision(check=False))
         assert served.subject.succeeds("nginx -t -q")
+    # The flag that nginx is to be reloaded was raised before the writing began; the next run lowers it.
+    served.operator.provision()
     stated(output, "No space left on device", "/etc/nginx/quai/sites")
 
 
@@ -178,7 +187,7 @@ def test_certificate_that_cannot_be_had(operator: Operator, served: World, visit
     run = operator.provision(check=False)
     assert run.code != 0
     stated(run.output, "lost.example", "what was served before still is")
-    assert not re.search(r"^ *- (masstock|app|api|n8n)\.", run.output, flags=re.MULTILINE), "a good domain is blamed"
+    assert not re.search(r"- (app\.|api\.|n8n\.)?masstock\.fr: ", run.output), "a good domain is blamed"
     # Without the mistake the host comes back to what it was.
     served.operator.provision()
     assert state.differences(before, state.of(served.subject)) == []

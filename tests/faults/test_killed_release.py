@@ -54,7 +54,11 @@ def undisturbed(served: World) -> Undisturbed:
 
 @pytest.mark.parametrize("moment", range(MOMENTS))
 def test_killed_and_run_again(
-    served: World, undisturbed: Undisturbed, visitors: Prober, moment: int, record_property: Callable[[str, object], None]
+    served: World,
+    undisturbed: Undisturbed,
+    visitors: Prober,
+    moment: int,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """The same end as if nothing had happened. Sites that the release does not touch are up throughout."""
     version = "1.1.0" if moment % 2 == 0 else "1.0.0"
@@ -67,8 +71,7 @@ def test_killed_and_run_again(
     until("all to be healthy", lambda: not served.subject.unhealthy(), seconds=60)
     assert state.differences(undisturbed.states[version], state.of(served.subject)) == []
     told = f"killed after {after:.1f} s{' with the host' if also_host else ''}: failed/asked {visitors.summary()}"
-    record_property("killed", told)
-    print(told)
+    record_property("figures", told)
     visitors.nothing_failed(*REPLACED)
 
 
@@ -76,7 +79,11 @@ def test_two_releases_at_once(served: World, operator: Operator, undisturbed: Un
     """The second stops at once and names who holds the lock; the first is not disturbed."""
     first = served.operator.start(*release("1.1.0"))
     lock = "/run/quai/locks/stack-masstock"
-    until("the first release to hold the lock", lambda: served.subject.succeeds(f"! flock --nonblock {lock} true"), seconds=60)
+    until(
+        "the first release to hold the lock",
+        lambda: served.subject.succeeds(f"! flock --nonblock {lock} true"),
+        seconds=60,
+    )
     began = time.monotonic()
     second = operator.deploy("1.0.0", check=False)
     seconds = time.monotonic() - began

@@ -44,3 +44,11 @@ def ask(subject: Subject) -> Callable[..., web.Answer]:
         return web.ask(subject.address, DOMAINS.get(site, site), path, **settings)  # type: ignore[arg-type]
 
     return asked
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the figures that tests measured."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "figures":
+                terminalreporter.write_line(f"  {value}")

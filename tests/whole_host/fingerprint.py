@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,8 +25,10 @@ _TREES = (
     "/srv",
     "/usr/local/lib/quai",
 )
-# Keys and certificates differ from host to host and from renewal to renewal; that they are there, and their modes, do not.
+# Keys and certificates differ from host to host and from renewal to renewal; that they are there does not.
 _DIFFERENT = ("/etc/quai/tls/", "/etc/docker/key.json")
+# What a release that failed wanted: it stays for whoever asks why, until the next release writes its own.
+_LEFT_OVER = ("compose.next.json",)
 _UNITS = ("quai-firewall.service", "docker.service", "nginx.service", "certbot.timer")
 _PENDING = Path("/run/quai/pending")
 
@@ -45,7 +46,7 @@ def entry(path: Path) -> str:
     found = path.lstat()
     what = f"{found.st_mode:o} {found.st_uid}:{found.st_gid}"
     if path.is_symlink():
-        return f"{what} -> {os.readlink(path)}" if not str(path).startswith(_DIFFERENT) else what
+        return f"{what} -> {path.readlink()}" if not str(path).startswith(_DIFFERENT) else what
     if path.is_file() and not str(path).startswith(_DIFFERENT):
         return f"{what} {hashlib.sha256(path.read_bytes()).hexdigest()}"
     return what
@@ -56,7 +57,9 @@ def files() -> dict[str, str]:
     found = {}
     for tree in _TREES:
         for path in [Path(tree), *Path(tree).rglob("*")]:
-            if "__pycache__" not in path.parts and (path.exists() or path.is_symlink()):
+            if "__pycache__" in path.parts or path.name in _LEFT_OVER:
+                continue
+            if path.exists() or path.is_symlink():
                 found[str(path)] = entry(path)
     return found
 

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Puts jobs into MasStock's queue as a client would. Runs on the host itself: load.py ADDRESS PREFIX COUNT PAUSE.
 
-It chooses the ids and repeats a request that was not confirmed, with the same id, until it is; so every id that it prints
-is a job that the project has promised to do. Straight to the API, because the rate limits in front are for others to
-prove; each request is another client's, because the API has limits of its own.
+It chooses the ids and repeats a request that was not confirmed, with the same id, until it is; so every id that it
+prints is a job that the project has promised to do. Straight to the API, because the rate limits in front are for
+others to prove; each request is another client's, because the API has limits of its own.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Operator:
 
     def start(self, playbook: str, *arguments: str, log: int | None = None) -> subprocess.Popen[str]:
         """Start a playbook in a process group of its own."""
-        # What a test runner set for its own runs of Ansible is not what an operator has; Molecule's inventory needs its own.
+        # What a test runner set for its own runs of Ansible is not what an operator has.
         clean = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
         inventories = [part for inventory in self.inventories for part in ("-i", inventory)]
         return subprocess.Popen(

@@ -21,7 +21,7 @@ def supported_versions(address: str, port: int = 443, *, attempts: int = 3, time
     Raises AssertionError when what answers is not QUIC.
     """
     ours, theirs = secrets.token_bytes(8), secrets.token_bytes(8)
-    # Long header: form and fixed bit, the version, the two connection ids; the rest has no meaning in an unknown version.
+    # Long header: form and fixed bit, version, the two connection ids; the rest has no meaning in an unknown version.
     packet = bytes([0xC0]) + _RESERVED.to_bytes(4, "big") + bytes([8]) + theirs + bytes([8]) + ours
     packet += secrets.token_bytes(_DATAGRAM - len(packet))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -37,7 +37,9 @@ def supported_versions(address: str, port: int = 443, *, attempts: int = 3, time
 
 
 def _negotiated(answer: bytes, ours: bytes, theirs: bytes) -> list[int]:
-    assert len(answer) >= 27 and answer[0] & 0x80 and answer[1:5] == b"\0\0\0\0", f"not a Version Negotiation: {answer!r}"
+    assert len(answer) >= 27 and answer[0] & 0x80 and answer[1:5] == b"\0\0\0\0", (
+        f"not a Version Negotiation: {answer!r}"
+    )
     ids = bytes([8]) + ours + bytes([8]) + theirs
     assert answer[5:23] == ids, "the answer does not echo the connection ids, so it is not for this question"
     rest = answer[23:]

@@ -1,7 +1,7 @@
 # Copyright (c) quai contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which TCP ports of an address accept a connection. Also runs by itself, inside a neighbour: scan.py ADDRESS PORT,…|all.
+"""Which TCP ports of an address accept a connection. Also runs by itself, in a neighbour: scan.py ADDRESS PORT,…|all.
 
 Standard library only, because the neighbour has nothing else.
 """

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The state of a host as a document (see fingerprint.py), kept and compared.
 
-    python -m tests.whole_host.state FILE     keeps that of the lab's host
+python -m tests.whole_host.state FILE     keeps that of the lab's host
 """
 
 from __future__ import annotations

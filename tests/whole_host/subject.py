@@ -1,7 +1,7 @@
 # Copyright (c) quai contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host that is proven, seen from two sides: from outside by its address, and from within to know what really happened."""
+"""The host that is proven: from outside by its address, and from within to know what really happened."""
 
 from __future__ import annotations
 

@@ -89,7 +89,12 @@ def ask(
 
 
 def handshake(
-    address: str, name: str | None, authority: Path | None, *, only: ssl.TLSVersion | None = None, alpn: Sequence[str] = ()
+    address: str,
+    name: str | None,
+    authority: Path | None,
+    *,
+    only: ssl.TLSVersion | None = None,
+    alpn: Sequence[str] = (),
 ) -> tuple[str, str, bytes]:
     """Shake hands and nothing more; returns the TLS version, the protocol agreed on, and the certificate (DER)."""
     context = trusting(authority)

@@ -9,7 +9,8 @@ import re
 
 import pytest
 
-from .conftest import RELEASES, Render, scenarios
+from .conftest import Render
+from .render import RELEASES, scenarios
 
 EVERY = pytest.mark.parametrize(
     ("release", "scenario"), [(release, scenario) for release in RELEASES for scenario in scenarios()]

@@ -18,9 +18,10 @@ from tests.whole_host.operations import Operator
 from tests.whole_host.subject import Subject
 
 _PATTERNS = "/root/patterns-of-the-test"
-# Every place of the host that outlives a process, and where the system notes things. The secrets' own directory is asked apart.
+# Every place of the host where something is written.
 _PLACES = "/etc /home /opt /root /run /srv /tmp /usr/local /var"
 _ALLOWED = "/etc/quai/masstock/secrets/"
+_LOGIN = "/etc/quai/docker/config.json"
 # What the applications store: it is theirs, and it is their business to encrypt it.
 _THEIRS = "/var/lib/docker/volumes/"
 
@@ -43,9 +44,11 @@ def forms(value: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def values(operator: Operator) -> Values:
-    """Every secret of the project."""
+def values(operator: Operator, subject: Subject) -> Values:
+    """Every secret of the project, and the registry's password."""
     found = Values({name: str(value) for name, value in operator.vault().items()})
+    # Not the project's, but the environment's; a login is kept as Base64 of user:password.
+    found["REGISTRY"] = (subject.lab.directory / "registry" / "password").read_text("utf-8")
     assert len(found) >= 8 and min(map(len, found.values())) >= 16
     return found
 
@@ -69,20 +72,32 @@ def test_the_search_finds_them_where_they_belong(subject: Subject, operator: Ope
     """Each secret that a service gets is in its file, mode 0600; so the searches below would find it elsewhere."""
     held = subject.run(f"cat {_ALLOWED}*")
     declared = {name for name in values if name in subject.run(f"grep -ho '^[A-Z_0-9]*' {_ALLOWED}*.env")}
-    assert {"REDIS_PASSWORD", "JWT_SECRET", "ENCRYPTION_KEY", "N8N_ENCRYPTION_KEY", "GEMINI_API_KEY", "DATABASE_URL"} <= declared
+    assert {
+        "REDIS_PASSWORD",
+        "JWT_SECRET",
+        "ENCRYPTION_KEY",
+        "N8N_ENCRYPTION_KEY",
+        "GEMINI_API_KEY",
+        "DATABASE_URL",
+    } <= declared
     assert set(named(values, held)) == declared
     assert set(subject.run(f"stat -c %a {_ALLOWED}*").split()) == {"600"}
     assert operator.vault_file().stat().st_mode & 0o777 == 0o600
-    assert named(values, operator.vault_file().read_text("utf-8")) == list(values)
+    assert named(values, operator.vault_file().read_text("utf-8")) == [name for name in values if name != "REGISTRY"]
+    assert named(values, subject.run(f"cat {_LOGIN}")) == ["REGISTRY"]
+    assert subject.run(f"stat -c %a {_LOGIN}") == "600"
 
 
 def test_files(subject: Subject, patterns: str) -> None:
     """Nothing on disk, whatever wrote it: logs, container configurations, leftovers of Ansible, nginx, the engine."""
-    found = subject.run(f"grep --recursive --files-with-matches --fixed-strings --file={patterns} {_PLACES} 2>/dev/null || true")
+    found = subject.run(
+        f"grep --recursive --files-with-matches --fixed-strings --file={patterns} {_PLACES} 2>/dev/null || true"
+    )
     paths = [path for path in found.splitlines() if path != patterns]
     assert [path for path in paths if path.startswith(_ALLOWED)], "the search does not even find the secrets' own files"
     # The engine's view of the same files, mounted into containers.
-    assert [path for path in paths if not path.startswith((_ALLOWED, _THEIRS))] == []
+    assert _LOGIN in paths
+    assert [path for path in paths if not path.startswith((_ALLOWED, _THEIRS)) and path != _LOGIN] == []
 
 
 def test_journal(subject: Subject, patterns: str) -> None:
@@ -112,13 +127,18 @@ def test_process_list(subject: Subject, values: Values) -> None:
 
 
 def test_output_of_ansible(operator: Operator, subject: Subject, values: Values) -> None:
-    """A release that changes everything, as verbose as it gets, with differences shown; and every log kept by the lab."""
-    subject.run(f"rm {_ALLOWED}worker.*.env")
-    verbose = operator.deploy("1.1.0", "-vvv", "--diff")
-    back = operator.deploy("1.0.0", "-vvv", "--diff")
-    assert verbose.changed and back.changed
-    assert "compose.json" in verbose.output and "invocation" in verbose.output
-    assert named(values, verbose.output + back.output) == []
+    """A release that changes everything, as verbose as it gets, with differences; and every log that the lab keeps."""
+    subject.run(f"rm {_ALLOWED}* {_LOGIN}")
+    runs = [
+        operator.provision("-vvv", "--diff"),
+        operator.deploy("1.1.0", "-vvv", "--diff"),
+        operator.deploy("1.0.0", "-vvv", "--diff"),
+    ]
+    assert all(run.changed for run in runs)
+    output = "".join(run.output for run in runs)
+    # That this was as verbose as it gets, and that the files with secrets were written.
+    assert all(part in output for part in ("invocation:", "compose.json", _LOGIN, f"{_ALLOWED}worker."))
+    assert named(values, output) == []
     logs = [path for path in (ROOT / "build" / subject.lab.name).rglob("*.log") if path.is_file()]
     assert {path.name: leaked for path in logs if (leaked := named(values, path.read_text("utf-8", "replace")))} == {}
 
@@ -126,7 +146,11 @@ def test_output_of_ansible(operator: Operator, subject: Subject, values: Values)
 def test_repository(values: Values) -> None:
     """No file that git knows, or would add, holds one."""
     listing = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     files = [ROOT / name for name in listing.stdout.split("\0") if name]
     assert Path(__file__) in files

@@ -75,7 +75,15 @@ def test_nothing_medium_or_worse(findings: dict[str, list[dict[str, str]]], site
     """No weakness that anyone would have to act on."""
     # That it looked at all: protocols, ciphers, certificate, headers, the known attacks.
     looked_at = {one["id"] for one in findings[site]}
-    assert looked_at >= {"TLS1_2", "TLS1_3", "cipherlist_LOW", "cert_chain_of_trust", "HSTS_time", "heartbleed", "ROBOT"}
+    assert looked_at >= {
+        "TLS1_2",
+        "TLS1_3",
+        "cipherlist_LOW",
+        "cert_chain_of_trust",
+        "HSTS_time",
+        "heartbleed",
+        "ROBOT",
+    }
     assert {one["id"]: one["finding"] for one in findings[site] if one["severity"] in _BAD} == {}
 
 
@@ -83,7 +91,9 @@ def test_nothing_medium_or_worse(findings: dict[str, list[dict[str, str]]], site
 def test_trifles_are_known(findings: dict[str, list[dict[str, str]]], site: str) -> None:
     """What it rates LOW is exactly what testssl.yml explains; what it could not tell is explained there too."""
     known = yaml.safe_load((_HERE / "testssl.yml").read_text("utf-8"))
-    by_severity = {level: {one["id"] for one in findings[site] if one["severity"] == level} for level in ("LOW", "WARN")}
+    by_severity = {
+        level: {one["id"] for one in findings[site] if one["severity"] == level} for level in ("LOW", "WARN")
+    }
     assert by_severity["LOW"] == {entry["id"] for entry in known["low"]}
     assert by_severity["WARN"] <= {entry["id"] for entry in known["unknown"]}
 

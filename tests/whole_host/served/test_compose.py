@@ -35,7 +35,11 @@ VOLUMES = {
     "app": set[str](),
     "vitrine": set[str](),
 }
-DEPENDS = {"api": {"redis:service_healthy"}, "worker": {"redis:service_healthy", "api:service_healthy"}, "app": {"api:service_started"}}
+DEPENDS = {
+    "api": {"redis:service_healthy"},
+    "worker": {"redis:service_healthy", "api:service_healthy"},
+    "app": {"api:service_started"},
+}
 SERVICES = sorted(VOLUMES)
 
 every_service = pytest.mark.parametrize("service", SERVICES)
@@ -126,7 +130,8 @@ def test_no_secret_file_is_open(subject: Subject, service: str) -> None:
 
 def test_redis_keeps_and_guards(subject: Subject) -> None:
     """Append-only file, and no word without the password."""
-    config = subject.run("docker exec masstock_redis sh -c '. /run/secrets/quai.env; export REDISCLI_AUTH; redis-cli config get appendonly'")
+    inside = ". /run/secrets/quai.env; export REDISCLI_AUTH; redis-cli config get appendonly"
+    config = subject.run(f"docker exec masstock_redis sh -c '{inside}'")
     assert config.split() == ["appendonly", "yes"]
     assert "NOAUTH" in subject.run("docker exec -e REDISCLI_AUTH= masstock_redis redis-cli ping")
 

@@ -114,21 +114,21 @@ def test_tls_versions_spoken(subject: Subject, site: str, version: ssl.TLSVersio
 @every_site
 def test_tls_versions_refused(subject: Subject, site: str, version: ssl.TLSVersion) -> None:
     """The other side says that it does not speak older ones; it is not this side that refuses."""
-    with pytest.raises(ssl.SSLError, match="(?i)alert protocol.version"):
+    with pytest.raises(ssl.SSLError, match=r"(?i)alert protocol.version"):
         web.handshake(subject.address, DOMAINS[site], subject.authority, only=version)
 
 
 @pytest.mark.parametrize("name", ["unknown.example", "www.masstock.fr", None])
 def test_unknown_names_are_refused_at_the_handshake(subject: Subject, name: str | None) -> None:
     """Whoever does not know a name learns no certificate."""
-    with pytest.raises(ssl.SSLError, match="(?i)tlsv1 unrecognized name"):
+    with pytest.raises(ssl.SSLError, match=r"(?i)tlsv1 unrecognized name"):
         web.handshake(subject.address, name, None)
 
 
 @pytest.mark.parametrize("host", ["unknown.example", ""])
 def test_unknown_hosts_get_no_answer(ask: Ask, subject: Subject, host: str) -> None:
     """On port 80 the connection is closed without a word."""
-    with pytest.raises(OSError, match="(?i)closed|reset"):
+    with pytest.raises(OSError, match=r"(?i)closed|reset"):
         web.ask(subject.address, host or subject.address, authority=None, plain=True)
 
 
@@ -167,7 +167,7 @@ def test_a_dead_back_end_is_secured(ask: Ask) -> None:
 def seen_by_the_api(subject: Subject, method: str) -> int:
     """How many requests with a method the API has logged."""
     name = subject.inspect("api")["api"]["Name"].lstrip("/")
-    return int(subject.run(f"docker logs {name} 2>&1 | grep -c '\"method\":\"{method}\"' || true"))
+    return int(subject.run(f'docker logs {name} 2>&1 | grep -c \'"method":"{method}"\' || true'))
 
 
 def test_preflight_never_reaches_the_api(subject: Subject, ask: Ask) -> None:
@@ -246,7 +246,9 @@ def test_login_is_limited(ask: Ask, subject: Subject) -> None:
 
 def logged(subject: Subject, request: str) -> dict[str, Any]:
     """The access log's entry for a request id."""
-    line = until("the access log", lambda: subject.run(f"grep -h {request} /var/log/nginx/*access.log || true"), seconds=5)
+    line = until(
+        "the access log", lambda: subject.run(f"grep -h {request} /var/log/nginx/*access.log || true"), seconds=5
+    )
     entry: dict[str, Any] = json.loads(line)
     return entry
 
@@ -327,5 +329,10 @@ def test_websocket(subject: Subject) -> None:
 
 def test_websocket_is_for_n8n_alone(ask: Ask) -> None:
     """The other sites never upgrade a connection."""
-    headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "eA=="}
+    headers = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "eA==",
+    }
     assert ask("app", "/", headers=headers).status == 200

@@ -62,7 +62,10 @@ def routed(neighbour: Any, *commands: str) -> None:
 
 def nested(subject: Subject) -> dict[str, str]:
     """The containers' own addresses, by service."""
-    return {name: one["NetworkSettings"]["Networks"]["masstock_network"]["IPAddress"] for name, one in subject.inspect().items()}
+    return {
+        name: one["NetworkSettings"]["Networks"]["masstock_network"]["IPAddress"]
+        for name, one in subject.inspect().items()
+    }
 
 
 def test_only_three_ports_of_65535(subject: Subject) -> None:
@@ -84,7 +87,7 @@ def test_only_quic_of_udp(subject: Subject) -> None:
 
 
 def test_containers_are_out_of_a_neighbours_reach(subject: Subject, neighbour: Any) -> None:
-    """Neither by their own addresses nor by what they publish on loopback, though the neighbour routes both to the host."""
+    """Neither by their addresses nor by what they publish on loopback, though the neighbour routes both to the host."""
     addresses = nested(subject)
     subnet = addresses["api"].rsplit(".", 2)[0] + ".0.0/16"
     # The second is CVE-2020-8558: loopback addresses sent over the wire to the host.
