@@ -76,7 +76,7 @@ def test_killed_and_run_again(
 
 
 def test_two_releases_at_once(served: World, operator: Operator, undisturbed: Undisturbed) -> None:
-    """The second stops at once and names who holds the lock; the first is not disturbed."""
+    """The second waits as long as it may, then stops and names who holds the lock; the first is not disturbed."""
     first = served.operator.start(*release("1.1.0"))
     lock = "/run/quai/locks/stack-masstock"
     until(
@@ -85,7 +85,7 @@ def test_two_releases_at_once(served: World, operator: Operator, undisturbed: Un
         seconds=60,
     )
     began = time.monotonic()
-    second = operator.deploy("1.0.0", check=False)
+    second = operator.deploy("1.0.0", "-e", "docker_stack_ready_timeout=2", check=False)
     seconds = time.monotonic() - began
     output, _ = first.communicate(timeout=180)
     assert first.returncode == 0, output[-3000:]

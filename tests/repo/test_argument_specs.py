@@ -101,7 +101,7 @@ class TestRole:
             assert isinstance(default, TYPES[kind]), f"{name}: {default!r} is no {kind}"
             assert kind == "bool" or not isinstance(default, bool), f"{name}: {default!r} is no {kind}"
             if "choices" in option:
-                chosen = default if kind == "list" else [default]
+                chosen = option["default"] if kind == "list" else [default]
                 assert set(chosen) <= set(option["choices"]), f"{name}: {default!r} is none of its choices"
 
     def test_descriptions(self, role: str) -> None:

@@ -21,9 +21,9 @@ REQUIRED: list[dict[str, Any]] = yaml.safe_load((ROOT / "requirements.yml").read
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 CARRIED = Path(str(importlib.metadata.distribution("ansible").locate_file("ansible_collections")))
 # Names of three parts that are modules or other plugins: at the start of a task, or in a filter or lookup.
-NAME = re.compile(
-    r"(?:^\s*(?:- )?|\| |lookup\(')([a-z][a-z_]+\.[a-z][a-z_]+)\.[a-z][a-z_]+(?:: |:$|\b(?=['(]| \|))", re.MULTILINE
-)
+WHOLE = r"[a-z_]+\.[a-z_]+\.[a-z_]+"
+COLLECTION = r"([a-z][a-z_]+\.[a-z][a-z_]+)\.[a-z][a-z_]+"
+NAME = re.compile(rf"(?:^\s*(?:- )?(?={WHOLE}:(?:\s|$))|\| |lookup\('){COLLECTION}", re.MULTILINE)
 OURS = {"ansible.builtin", "quai.ops"}
 
 
