@@ -43,13 +43,30 @@ test-long: venv ## Run what is too slow for `make test`
 generate: venv ## Write again what is generated: JSON Schema, docs, variable tables
 	@python tools/generate.py
 
+.PHONY: lock
+lock: ## Renew the exact versions in requirements/ for this machine's Python
+	@$(PYTHON) -m venv --clear build/lock
+	@build/lock/bin/pip install --quiet --disable-pip-version-check -r requirements/direct.txt
+	@{ head -1 $(LOCK); build/lock/bin/pip freeze; } > build/lock/versions && cp build/lock/versions $(LOCK)
+	@rm -r build/lock && git diff --stat $(LOCK)
+
+# What the controller calls beside Python: command and Debian package.
+PROGRAMS := ssh:openssh-client curl:curl git:git openssl:openssl
+
 .PHONY: venv
-venv: $(VENV)/.ready
+venv: programs $(VENV)/.ready
+
+.PHONY: programs
+programs:
+	@missing=""; \
+	for pair in $(PROGRAMS); do command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; done; \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
+	if [ -n "$$missing" ]; then \
+	  echo "Installing what is missing:$$missing"; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
 
 $(VENV)/.ready: $(LOCK)
-	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
-	  echo "Python's venv module is missing; installing it (apt-get install python3-venv)"; \
-	  apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; fi
 	@echo "Making $(VENV) from $(LOCK) ($$($(PYTHON) --version)); about a minute"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r $(LOCK)

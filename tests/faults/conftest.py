@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -30,25 +29,17 @@ LAB = "faults"
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """The lab, with one bare host. QUAI_KEEP_LAB=1 keeps it for the next run."""
+    """The lab, with one bare host."""
     console = Console()
     engine.ensure(console)
-    keep = bool(os.environ.get("QUAI_KEEP_LAB"))
-    if not keep:
-        topology.down(LAB, console)
+    topology.down(LAB, console)
     lab = topology.open_lab(LAB, "auto")
     topology.up(lab, Plan(), console)
     apps.ensure(lab, apps.MASSTOCK, console)
-    tree = clone.make(tmp_path_factory.mktemp("clone") / "quai")
-    vault = lab.directory / "vault_masstock.yml"
-    operator = Operator(tree, lab)
-    if vault.exists():
-        shutil.copy2(vault, operator.vault_file())
+    operator = Operator(clone.make(tmp_path_factory.mktemp("clone") / "quai"), lab)
     operator.play("playbooks/secrets.yml", "-e", "project=masstock")
-    shutil.copy2(operator.vault_file(), vault)
     yield World(lab, operator, Subject(lab), console)
-    if not keep:
-        topology.down(LAB, console)
+    topology.down(LAB, console)
 
 
 @dataclass(frozen=True)

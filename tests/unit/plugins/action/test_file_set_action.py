@@ -92,7 +92,7 @@ def results(place: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     done = subprocess.run(
         [
             Path(sys.executable).parent / "ansible-playbook",
-            "-vv",
+            "-vvv",
             "-i",
             "localhost,",
             "-c",

@@ -39,10 +39,11 @@ def make(*entries: Entry, purges: Sequence[Purge] = ()) -> list[Change]:
 
 
 def tree(directory: Path) -> dict[str, str]:
-    """Every path below a directory with its content."""
+    """Every file below a directory with its content, and every link with its target."""
     return {
-        str(path.relative_to(directory)): path.read_text() if path.is_file() else path.stat().st_mode.__format__("o")
+        str(path.relative_to(directory)): f"-> {path.readlink()}" if path.is_symlink() else path.read_text()
         for path in sorted(directory.rglob("*"))
+        if path.is_symlink() or path.is_file()
     }
 
 
@@ -441,6 +442,7 @@ def test_a_tree_is_checked_as_it_will_be(tmp_path: Path) -> None:
     for name in ("nginx.conf", "sites/good.conf", "sites/old.conf", "kept"):
         (root / name).write_text(f"former {name}")
     (root / "current").symlink_to("sites/old.conf")
+    (root / "modules").symlink_to("/nowhere/that/exists")
     changes = _files.plan(
         [
             entry(root / "nginx.conf", content=b"new main"),
@@ -452,12 +454,13 @@ def test_a_tree_is_checked_as_it_will_be(tmp_path: Path) -> None:
         ],
         [Purge(root / "sites", ("old.conf",))],
     )
-    program = Program(look=lambda path: {k: v for k, v in tree(path).items() if not (path / k).is_dir()})
+    program = Program(look=tree)
     verify(tmp_path, changes, program, TreeCheck(root, ("true", "{tree}")))
     assert program.seen == [
         {
-            "current": "former sites/good.conf",
+            "current": "-> sites/good.conf",
             "kept": "former kept",
+            "modules": "-> /nowhere/that/exists",
             "nginx.conf": "new main",
             "sites/good.conf": "former sites/good.conf",
             "snippets/tls.conf": "tls",

@@ -31,7 +31,8 @@ class Engine:
         self.running: dict[str, Container] = {}
         self.trials: dict[str, str] = {}
         self.calls: list[str] = []
-        self.die: str = ""
+        self.die = ""
+        self.fail = ""
         self.kept_sick: set[str] = set()
         self.sick_secret = "bad"
 
@@ -99,6 +100,8 @@ class Engine:
         if verb == self.die:
             self.die = ""
             raise KeyboardInterrupt
+        if self.fail == " ".join([verb, Path(file).name]):
+            raise DockerFailed(f"docker compose {verb} … failed: no space left on device")
         if verb == "run":
             name, service = words
             self.trials[name] = self.health(definition["services"][service], service)
@@ -217,7 +220,8 @@ def test_a_sick_image_is_found_before_anything_is_touched(engine: Engine, releas
     assert message.endswith("The running services were not touched: they serve as before")
     assert (engine.running, engine.trials) == (before, {})
     assert (tmp_path / "stack/compose.json").read_text() == accepted
-    assert not release()["changed"], "what a failed release left is never taken for the accepted one"
+    assert not release()["changed"]
+    assert (tmp_path / "stack/compose.json").read_text() == accepted, "what failed is never taken for the accepted one"
 
 
 def test_what_cannot_be_rehearsed_is_brought_back(engine: Engine, release: Run) -> None:
@@ -228,6 +232,45 @@ def test_what_cannot_be_rehearsed_is_brought_back(engine: Engine, release: Run) 
     assert message.endswith("So the former release was brought back, and it serves again")
     assert engine.state()["db"] == "r/db@sha256:db1 running healthy"
     assert [call for call in engine.calls if call.startswith("up")] == ["up compose.next.json db", "up compose.json db"]
+
+
+@pytest.mark.parametrize(
+    ("fail", "end"),
+    [
+        pytest.param("config compose.next.json", "failed: no space left on device", id="before-anything"),
+        pytest.param("run compose.next.json", "they serve as before", id="rehearsal"),
+        pytest.param(
+            "up compose.next.json", "the former release was brought back, and it serves again", id="replacement"
+        ),
+    ],
+)
+def test_an_engine_that_refuses(engine: Engine, release: Run, fail: str, end: str) -> None:
+    release()
+    before = engine.state()
+    engine.fail = fail
+    message = release(services={"web": service("web", 2), "db": service("db", volumes=["data:/data"])})["msg"]
+    assert "no space left on device" in message
+    assert message.endswith(end)
+    assert engine.state() == before
+
+
+def test_an_engine_that_stumbles_after_the_replacement(
+    engine: Engine, release: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release()
+    containers = engine.containers
+    stumbles = ["once"]
+
+    def stumbling(project: str) -> list[Container]:
+        if stumbles and any("web2" in one.image for one in engine.running.values()):
+            stumbles.pop()
+            raise DockerFailed("docker ps … failed: context deadline exceeded")
+        return containers(project)
+
+    monkeypatch.setattr(engine, "containers", stumbling)
+    message = release(services={"web": service("web", 2), "db": service("db", volumes=["data:/data"])})["msg"]
+    assert message.endswith("So the former release was brought back, and it serves again")
+    assert engine.state()["web"] == "r/web@sha256:web1 running healthy"
 
 
 def test_a_service_that_is_new_goes_again_when_the_release_fails(engine: Engine, release: Run) -> None:

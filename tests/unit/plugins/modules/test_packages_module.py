@@ -46,6 +46,8 @@ class Apt:
         if command[0] == "dpkg":
             for path in self.journal.iterdir():
                 path.unlink()
+            if "iU " in self.states.values() and not may_fail:
+                raise packages.InstallFailed("dpkg: dependency problems prevent configuration")
             return ""
         if any(self.journal.iterdir()):
             raise packages.InstallFailed("E: dpkg was interrupted, you must manually run 'dpkg --configure -a'")
