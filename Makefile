@@ -46,7 +46,7 @@ generate: venv ## Write again what is generated: JSON Schema, docs, variable tab
 .PHONY: lock
 lock: ## Renew the exact versions in requirements/ for this machine's Python
 	@$(PYTHON) -m venv --clear build/lock
-	@build/lock/bin/pip install --quiet --disable-pip-version-check -r requirements/direct.txt
+	@build/lock/bin/pip install --quiet --disable-pip-version-check -r requirements/direct.in
 	@{ head -1 $(LOCK); build/lock/bin/pip freeze; } > build/lock/versions && cp build/lock/versions $(LOCK)
 	@rm -r build/lock && git diff --stat $(LOCK)
 
