@@ -25,6 +25,7 @@ class Unit:
     flag: str = ""
     verb: str = "reload"
     check: tuple[str, ...] = ()
+    probe: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,13 @@ options:
         type: list
         elements: str
         default: []
+      probe:
+        description:
+          - Command that succeeds while what the unit has set up is still there. When it fails although the unit is
+            active, the unit is treated as if its O(units[].flag) were raised, which must be given then.
+        type: list
+        elements: str
+        default: []
   pending:
     description: Flags that earlier tasks of this run would raise. Only needed so that check mode predicts.
     type: list
@@ -147,7 +154,9 @@ def bring(units: list[_units.Unit], expected: set[str], actions: list[str], *, c
             raise UnitFailed(
                 f"{unit.name} cannot be used, systemd calls it {state.load!r}; is its package or unit file installed?"
             )
-        verbs = _units.plan(unit, state, pending)
+        # Systemd calls a oneshot unit active although what it set up is gone, as a firewall after `nft flush ruleset`.
+        lost = bool(unit.probe) and state.running and run(unit.probe)[0] != 0
+        verbs = _units.plan(unit, state, pending | {unit.flag} if lost else pending)
         actions += [f"{verb} {unit.name}" for verb in verbs]
         if not check_mode:
             act(unit, verbs)
@@ -196,6 +205,7 @@ def main() -> None:
                     "flag": {"type": "str", "default": ""},
                     "verb": {"choices": ["reload", "restart"], "default": "reload"},
                     "check": {"type": "list", "elements": "str", "default": []},
+                    "probe": {"type": "list", "elements": "str", "default": []},
                 },
             },
             "pending": {"type": "list", "elements": "str", "default": []},
@@ -210,6 +220,7 @@ def main() -> None:
             flag=item["flag"],
             verb=item["verb"],
             check=tuple(item["check"]),
+            probe=tuple(item["probe"]),
         )
         for item in module.params["units"]
     ]

@@ -132,7 +132,7 @@ def _site_problems(  # noqa: PLR0912 - one rule after the other reads better tha
         found += [
             f"domain {domain} is not covered by certificate {certificate!r} ({', '.join(domains_of[certificate])})"
             for domain in domains
-            if not _certificates.covers(domains_of[certificate], domain)
+            if _certificates.DOMAIN.match(str(domain)) and not _certificates.covers(domains_of[certificate], domain)
         ]
     kind = site["kind"]
     if kind == "proxy" and not site["upstreams"]:

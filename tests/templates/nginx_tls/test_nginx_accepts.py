@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from lab import images
 from lab.console import Console
 from lab.engine import client
 
-from .conftest import Rendered, Render
+from .conftest import Render, Rendered
 from .render import RELEASES, scenarios
 
 pytestmark = pytest.mark.docker

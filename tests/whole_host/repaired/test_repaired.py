@@ -34,5 +34,6 @@ def test_the_sites_answer(subject: Subject, ask: Callable[..., web.Answer]) -> N
 
 def test_the_firewall_is_back(subject: Subject) -> None:
     """And the forgotten site is not served."""
+    assert subject.succeeds("nft list chain inet quai input | grep -q 'policy drop'")
     assert scan.open_ports(subject.address, (22, 80, 443, 3000, 5678, 6379, 8080, 8081, 8088)) == {22, 80, 443}
     assert not subject.succeeds("nginx -T 2>/dev/null | grep -q 8088")

@@ -237,3 +237,23 @@ def test_flags_are_not_lowered_while_somebody_writes_files(
         assert "is held by" in run_module(units, units=[WEB])["msg"]
         assert "failed" not in run_module(units, check=True, units=[WEB])
     assert "failed" not in run_module(units, units=[WEB])
+
+
+@pytest.mark.parametrize(
+    ("active", "fails", "actions"),
+    [
+        pytest.param("active", True, ["reload wall.service"], id="gone-although-active"),
+        pytest.param("active", False, [], id="still-there"),
+        pytest.param("inactive", True, ["start wall.service"], id="down-anyway"),
+    ],
+)
+def test_what_a_unit_had_set_up_is_looked_for(
+    systemd: Systemd, run_module: Run, active: str, fails: bool, actions: list[str]
+) -> None:
+    wall = {"name": "wall.service", "state": "started", "flag": "wall", "probe": ["nft", "list", "table"]}
+    systemd.add("wall.service", active)
+    if fails:
+        systemd.fails["nft list table"] = "No such file or directory"
+    assert run_module(units, check=True, units=[wall])["actions"] == actions
+    assert run_module(units, units=[wall])["actions"] == actions
+    assert ("nft list table" in systemd.calls) is (active == "active"), "a unit that is down has set nothing up"
