@@ -9,10 +9,11 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.quai.ops.plugins.module_utils._docker import login_key
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
@@ -69,10 +70,14 @@ def secret_mounts(secrets: Mapping[str, Mapping[str, Any]], directory: str) -> d
     return mounts
 
 
-def registry_login(registry: Mapping[str, Any]) -> dict[str, str]:
-    """A registry's entry in Docker's C(config.json)."""
-    text = f"{registry['username']}:{registry.get('password', '')}"
-    return {"auth": base64.b64encode(text.encode()).decode()}
+def registry_logins(registries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Docker's C(config.json) with the logins of those registries that have a user name."""
+    auths = {}
+    for registry in registries:
+        if registry.get("username"):
+            text = f"{registry['username']}:{registry.get('password', '')}"
+            auths[login_key(registry["host"])] = {"auth": base64.b64encode(text.encode()).decode()}
+    return {"auths": auths}
 
 
 def registry_ca_file(registry: Mapping[str, Any]) -> dict[str, str]:
@@ -101,7 +106,7 @@ class FilterModule:
         return {
             "authority_file": authority_file,
             "registry_ca_file": registry_ca_file,
-            "registry_login": registry_login,
+            "registry_logins": registry_logins,
             "secret_files": secret_files,
             "secret_mounts": secret_mounts,
         }

@@ -132,7 +132,9 @@ class Docker:
 
     def _credentials(self, host: str) -> str:
         try:
-            entry = json.loads((self._config / "config.json").read_text(encoding="utf-8"))["auths"][host]["auth"]
+            entry = json.loads((self._config / "config.json").read_text(encoding="utf-8"))["auths"][login_key(host)][
+                "auth"
+            ]
             user, _colon, password = base64.b64decode(entry).decode().partition(":")
         except (OSError, ValueError, KeyError):
             return base64.urlsafe_b64encode(b"{}").decode()
@@ -202,6 +204,11 @@ def started_at(text: str) -> float:
     return datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
 
 
+def login_key(host: str) -> str:
+    """Under which name C(config.json) has the login of a registry: Docker Hub's is an address of old."""
+    return "https://index.docker.io/v1/" if host == "docker.io" else host
+
+
 def parse_container(found: Mapping[str, Any], now: float) -> Container:
     """A container from what C(docker inspect) says of it."""
     labels = found["Config"]["Labels"] or {}
@@ -220,4 +227,14 @@ def parse_container(found: Mapping[str, Any], now: float) -> Container:
     )
 
 
-__all__ = ["CONFIG", "REHEARSAL", "Docker", "DockerFailed", "is_rest", "parse_container", "started_at", "version_tuple"]
+__all__ = [
+    "CONFIG",
+    "REHEARSAL",
+    "Docker",
+    "DockerFailed",
+    "is_rest",
+    "login_key",
+    "parse_container",
+    "started_at",
+    "version_tuple",
+]

@@ -128,9 +128,17 @@ def test_equal_secrets_of_two_services_do_not_look_equal() -> None:
     assert mounts["a"]["environment"].split(".")[1] != mounts["b"]["environment"].split(".")[1]
 
 
-def test_registry_login() -> None:
-    entry = role_files.registry_login({"username": "deploy", "password": "pass:word"})
-    assert base64.b64decode(entry["auth"]) == b"deploy:pass:word"
+def test_registry_logins() -> None:
+    logins = role_files.registry_logins(
+        [
+            {"host": "registry.example.org:5000", "username": "deploy", "password": "pass:word"},
+            {"host": "docker.io", "username": "deploy", "password": "x"},
+            {"host": "open.example.org", "username": ""},
+        ]
+    )
+    assert base64.b64decode(logins["auths"]["registry.example.org:5000"]["auth"]) == b"deploy:pass:word"
+    # Docker Hub's login is found under this name only.
+    assert sorted(logins["auths"]) == ["https://index.docker.io/v1/", "registry.example.org:5000"]
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\n\n"])
@@ -151,7 +159,7 @@ def test_all_are_offered_as_filters() -> None:
     assert set(role_files.FilterModule().filters()) >= {
         "authority_file",
         "registry_ca_file",
-        "registry_login",
+        "registry_logins",
         "secret_files",
         "secret_mounts",
     }
