@@ -312,11 +312,12 @@ def main() -> None:
     """Certbot's deploy hook."""
     live = os.environ.get("RENEWED_LINEAGE", "")
     if not live:
-        sys.exit("RENEWED_LINEAGE is not set: certbot calls this after it renewed a certificate")
+        raise SystemExit("RENEWED_LINEAGE is not set: certbot calls this after it renewed a certificate")
     try:
-        print(deploy(Path(live)))  # noqa: T201 - certbot logs what its hooks print
+        # Certbot logs what its hooks say.
+        sys.stdout.write(f"{deploy(Path(live))}\n")
     except (_certificates.CertificateError, _lock.LockHeld, OSError) as error:
-        sys.exit(str(error))
+        raise SystemExit(str(error)) from error
 
 
 __all__ = [

@@ -29,6 +29,8 @@ _TREES = (
 _DIFFERENT = ("/etc/quai/tls/", "/etc/docker/key.json")
 # What a release that failed wanted: it stays for whoever asks why, until the next release writes its own.
 _LEFT_OVER = ("compose.next.json",)
+# Named by the digest of the certificate in it; the links that lead there are compared.
+_STORE = "/etc/quai/tls/.store/"
 _UNITS = ("quai-firewall.service", "docker.service", "nginx.service", "certbot.timer")
 _PENDING = Path("/run/quai/pending")
 
@@ -57,7 +59,7 @@ def files() -> dict[str, str]:
     found = {}
     for tree in _TREES:
         for path in [Path(tree), *Path(tree).rglob("*")]:
-            if "__pycache__" in path.parts or path.name in _LEFT_OVER:
+            if "__pycache__" in path.parts or path.name in _LEFT_OVER or str(path).startswith(_STORE):
                 continue
             if path.exists() or path.is_symlink():
                 found[str(path)] = entry(path)
