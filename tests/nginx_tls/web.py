@@ -112,6 +112,14 @@ class Web:
             plain.close()
             raise
 
+    def trusts(self, name: str) -> bool:
+        """Whether the lab's CA vouches for what is served."""
+        try:
+            self.handshake(name, self.trusting).close()
+        except ssl.SSLCertVerificationError:
+            return False
+        return True
+
     def serial(self, name: str) -> str:
         """Serial number of the certificate that is served."""
         context = ssl.create_default_context(cafile=str(self.roots))
