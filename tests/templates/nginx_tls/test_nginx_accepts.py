@@ -16,7 +16,7 @@ import pytest
 
 from lab import images
 from lab.console import Console
-from lab.engine import client
+from lab.engine import client, ensure
 
 from .conftest import Render, Rendered
 from .render import RELEASES, scenarios
@@ -39,6 +39,7 @@ def release(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def box(release: str) -> Iterator[Any]:
     """A container with its nginx, without a network."""
+    ensure(Console())
     system = release.lower().replace("-", "")
     base = images.base(system)
     image = images.Built(f"quai-test-nginx:{system}", IMAGE, {"BASE": base.ref}, (base,))
