@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ansible_collections.quai.ops.plugins.plugin_utils import _derive_probes
 from ansible_collections.quai.ops.plugins.plugin_utils._fields import PLACEHOLDER
+from ansible_collections.quai.ops.plugins.plugin_utils._values import pinned, seconds
 
 Data = dict[str, Any]
 
@@ -38,7 +39,8 @@ def derive(declaration: Data, environment: Environment, version: str = "") -> Da
         **_stack(declaration, environment, version or UNRELEASED),
         **_web(declaration, environment),
         "release_migrations": declaration["release"]["migrations"],
-        "release_verify": _verify(declaration),
+        "release_verify": _derive_probes.outside(declaration, declaration["release"]["verify"]),
+        **_derive_probes.monitoring(declaration),
     }
     result: Data = merge(merge(derived, declaration["overrides"]), environment.overrides)
     return result
@@ -55,6 +57,8 @@ def merge_host(derived: Iterable[Data]) -> Data:
         "host_base_public_tcp": [],
         "host_base_public_udp": [],
     }
+    derived = list(derived)
+    host |= _derive_probes.merge_monitoring(derived)
     requirements: list[Data] = []
     for project in derived:
         if project["docker_stack_compose"]["services"]:
@@ -231,18 +235,6 @@ def image(name: str, environment: Environment, version: str) -> str:
     return name if has_registry or not prefix else f"{prefix.rstrip('/')}/{name}"
 
 
-def seconds(text: str) -> int:
-    """Return a duration in whole seconds, rounded up."""
-    number, unit = re.fullmatch(r"([0-9]+)(ms|s|m|h|d)", text).groups()  # type: ignore[union-attr]
-    factor = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
-    return math.ceil(int(number) * factor)
-
-
-def pinned(name: str) -> bool:
-    """Tell whether an image says which version it is."""
-    return ":" in name.rsplit("/", 1)[-1] or "@" in name
-
-
 def compose_duration(text: str) -> str:
     """Return a duration that Compose understands: it knows no days."""
     return f"{int(text[:-1]) * 24}h" if text.endswith("d") else text
@@ -334,16 +326,3 @@ def _site(declaration: Data, key: str, domain: Data) -> Data:
 def _root(project: str, service: Data) -> str:
     parts = [part for part in (service["directory"], service["root"]) if part != "."]
     return "/".join([f"/srv/{project}/current", *parts])
-
-
-def _verify(declaration: Data) -> list[Data]:
-    """Return the requests that must be good after a release, as seen from outside."""
-    result = []
-    for name in declaration["release"]["verify"]:
-        probe = declaration["probes"][name]
-        domain = declaration["domains"].get(probe["domain"])
-        address = f"https://{domain['names'][0]}{probe['path']}" if domain else probe["url"]
-        if probe["type"] == "http" and address:
-            kept = {key: probe[key] for key in ("method", "headers", "body", "expect", "steps")}
-            result.append({"name": name, "url": address, **kept})
-    return result

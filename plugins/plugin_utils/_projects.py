@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ansible_collections.quai.ops.plugins.plugin_utils._derive import pinned
 from ansible_collections.quai.ops.plugins.plugin_utils._load import Document, load_file
 from ansible_collections.quai.ops.plugins.plugin_utils._problems import DeclarationError, Problem, suggestion
 from ansible_collections.quai.ops.plugins.plugin_utils._validate import Declaration, Surroundings, validate
+from ansible_collections.quai.ops.plugins.plugin_utils._values import pinned
 
 SUFFIX = ".yml"
 

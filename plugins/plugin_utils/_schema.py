@@ -685,15 +685,34 @@ PROBE = obj(
         **only_for(
             "type",
             "heartbeat",
-            log=ref("logs", "Log in which a sign of life must appear."),
-            pattern=text("What the sign of life looks like.", example="Running scheduled command"),
+            "log",
+            log=ref("logs", "Log in which a sign of life must appear, or whose lines count."),
+            pattern=text("What such a line looks like.", example="Running scheduled command"),
+        ),
+        **only_for(
+            "type",
+            "heartbeat",
             file=_path("File whose change is the sign of life."),
             age=required(duration("Age at which the last sign is too old.", source="CDM-11")),
         ),
+        **only_for(
+            "type", "log", most_per_hour=integer("Lines an hour above which it is bad.", 0, default=0, source="NIA-2")
+        ),
         "every": duration("Time between two probes.", default="5m"),
         "timeout": duration("Time one probe may take.", default="10s"),
-        "failures": integer("Failures in a row before an alert.", 1, 100, default=2),
+        "failures": integer("Failures in a row before an alert.", 1, 20, default=2),
         "severity": _severity("high"),
+        "warn": listing(
+            "Further conditions that make it a warning; the fields are those of the type in docs/probes.md.",
+            text("A condition.", example="latency_ms > 800"),
+        ),
+        "crit": listing(
+            "Further conditions that make it critical.", text("A condition.", example="json.queue.failed > 10")
+        ),
+        "depends_on": listing(
+            "Probes without which this one cannot be good: while one of them is bad, this one raises no alert.",
+            ref("probes", "Another probe."),
+        ),
         "hint": text("What to do when it fails; goes into the alert and the runbook.", format="text"),
     },
     at_most_one=(("url", "domain", "service"),),
@@ -721,7 +740,10 @@ SEVERITY = obj(
         "respond_within": required(duration("Time in which someone must act.", source="TEC-16, CDM-6")),
         "notify": listing("Who is told at once.", ref("channels", "A channel."), required=True, min_items=1),
         "escalate_to": listing("Who is told when nobody acted in time.", ref("channels", "A channel.")),
-        "remind_every": duration("Time between two reminders while it lasts.", default="24h"),
+        "remind_every": duration(
+            "Longest time between two reminders; they begin at `respond_within`, and the time between them doubles.",
+            default="24h",
+        ),
     },
     source="TEC-16",
 )

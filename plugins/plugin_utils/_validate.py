@@ -404,6 +404,10 @@ OVERRIDABLE: Final = (
     "host_base_public_udp",
     "release_migrations",
     "release_verify",
+    "monitoring_cron_probes",
+    "monitoring_cron_policies",
+    "monitoring_cron_channels",
+    "monitoring_cron_projects",
 )
 
 

@@ -381,8 +381,8 @@ def test_only_probes_from_outside_verify_a_release() -> None:
         "release: {verify: [out, url, in, disk]}\n"
     )
     assert [(item["name"], item["url"]) for item in derived["release_verify"]] == [
-        ("out", "https://a.fr/x"),
-        ("url", "https://b.fr/y"),
+        ("demo.out", "https://a.fr/x"),
+        ("demo.url", "https://b.fr/y"),
     ]
 
 
