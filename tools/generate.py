@@ -1,7 +1,7 @@
 # Copyright (c) quai contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write what is made from the schema of a declaration and from argument specs: `python tools/generate.py [--check]`."""
+"""Write what is made from schemas, tables and argument specs: `python tools/generate.py [--check]`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
 from ansible_collections.quai.ops.plugins.plugin_utils._reference import json_schema, markdown  # noqa: E402
 from ansible_collections.quai.ops.plugins.plugin_utils._schema import PROJECT  # noqa: E402
 
+from tools.probe_reference import probe_reference  # noqa: E402
 from tools.role_tables import readme  # noqa: E402
 
 
@@ -25,6 +26,7 @@ def generated() -> dict[Path, str]:
         ROOT / "projects" / "project.schema.json": json.dumps(json_schema(PROJECT), indent=1, ensure_ascii=False)
         + "\n",
         ROOT / "docs" / "declaration.md": markdown(PROJECT),
+        ROOT / "docs" / "probes.md": probe_reference(),
         **{role / "README.md": readme(role) for role in sorted((ROOT / "roles").iterdir())},
     }
 

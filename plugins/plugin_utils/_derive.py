@@ -40,6 +40,7 @@ def derive(declaration: Data, environment: Environment, version: str = "") -> Da
         **_web(declaration, environment),
         "release_migrations": declaration["release"]["migrations"],
         "release_verify": _derive_probes.outside(declaration, declaration["release"]["verify"]),
+        "health_outside": _derive_probes.outside(declaration, declaration["probes"]),
         **_derive_probes.monitoring(declaration),
     }
     result: Data = merge(merge(derived, declaration["overrides"]), environment.overrides)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Final
 
+from ansible_collections.quai.ops.plugins.module_utils._probe_rules import RuleError
+from ansible_collections.quai.ops.plugins.module_utils._probe_spec import rule
 from ansible_collections.quai.ops.plugins.plugin_utils._fields import PLACEHOLDER
 from ansible_collections.quai.ops.plugins.plugin_utils._load import Document
 from ansible_collections.quai.ops.plugins.plugin_utils._problems import NOT_SHOWN, Path, Problem, shown, suggestion
@@ -112,8 +114,8 @@ def _one(document: Document, around: Surroundings) -> tuple[Declaration, list[Pr
     }
     declaration = Declaration(document, data, sections)
     _references(shape.references, declaration, complain)
-    for rule in RULES:
-        rule(declaration, complain)
+    for check in RULES:
+        check(declaration, complain)
     _secret_values(declaration, around, complain)
     _changed_settings(declaration, around, problems)
     _changed_variables(declaration, around, problems)
@@ -217,7 +219,8 @@ def _service_kinds(declaration: Declaration, complain: Callable[..., None]) -> N
             complain((*path, "public"), "publishes nothing, services with public: true must have a port", True)
         if service["runtime"] not in ("compose", None) and not declaration.data["source"]:
             needs_source = True
-        if service["health"] and service["health"]["http"] and not (service["container_port"] or service["port"]):
+        portless = all(_unsaid(declaration, name, key) for key in ("port", "container_port"))
+        if service["health"] and service["health"]["http"] and portless:
             complain((*path, "health", "http"), "needs a port or container_port to ask", service["health"]["http"])
     if needs_source and "source" not in declaration.document.data:
         complain(("source",), "is missing, must say where the code of systemd, pm2 and static services comes from")
@@ -363,8 +366,29 @@ def _probes(declaration: Declaration, complain: Callable[..., None]) -> None:
             complain(path, f"must have host and port to ask {probe['type']}")
         if probe["type"] == "tcp" and "service" not in raw and not {"host", "port"} <= set(raw):
             complain(path, "must have a service, or host and port")
+        if probe["type"] == "log" and not {"log", "pattern"} <= set(raw):
+            complain(path, "counts no lines, must have log and pattern")
+        if probe["type"] == "process" and "service" not in raw:
+            complain(path, "watches no process, must have service")
+        for key in ("warn", "crit"):
+            for position, text in enumerate(probe[key] or []):
+                reason = _condition(probe["type"], text)
+                if reason:
+                    complain((*path, key, position), reason)
         if probe["type"] == "heartbeat" and not ({"log", "pattern"} <= set(raw) or "file" in raw):
             complain(path, "has no sign of life, must have log and pattern, or file")
+
+
+def _condition(kind: str, text: str) -> str:
+    """Say what is wrong with a condition; the engine that will read it is asked."""
+    kinds = {"database": ("postgresql", "size"), "process": ("systemd", "docker", "pm2")}.get(kind, (kind,))
+    problems = []
+    for name in kinds:
+        try:
+            rule(name, text, limit=True)
+        except RuleError as error:
+            problems.append(str(error))
+    return problems[0] if len(problems) == len(kinds) else ""
 
 
 def _overrides(declaration: Declaration, complain: Callable[..., None]) -> None:
@@ -404,6 +428,7 @@ OVERRIDABLE: Final = (
     "host_base_public_udp",
     "release_migrations",
     "release_verify",
+    "health_outside",
     "monitoring_cron_probes",
     "monitoring_cron_policies",
     "monitoring_cron_channels",

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from ansible_collections.quai.ops.plugins.module_utils._probe_spec import normalise
 from ansible_collections.quai.ops.plugins.plugin_utils._derive import merge_host
-from test_derive import WEB, demo, real
+
+from tests.unit.declaration.test_derive import WEB, demo, real
 
 PROJECTS = ("masstock", "check-du-matin", "moverz", "niasotac", "techplus")
 

@@ -845,3 +845,25 @@ def test_the_error_carries_its_problems() -> None:
     error = DeclarationError(problems)
     assert error.problems == problems
     assert str(error).startswith("projects/demo.yml: 1 problem, no host was touched.\n")
+
+
+@pytest.mark.parametrize(
+    ("probes", "problem"),
+    [
+        pytest.param("{a: {service: web, crit: [latency > 5]}}", "latency", id="unknown-field"),
+        pytest.param("{a: {type: disk, warn: ['used_pct >']}}", "used_pct >", id="no-value"),
+        pytest.param("{a: {type: log, log: l}}", "must have log and pattern", id="log-without-pattern"),
+        pytest.param("{a: {type: process}}", "must have service", id="process-of-nothing"),
+        pytest.param("{a: {service: web, depends_on: [b]}}", "b", id="unknown-parent"),
+    ],
+)
+def test_a_probe_that_cannot_be_asked_is_refused(probes: str, problem: str) -> None:
+    text = f"services: {{web: {{image: 'a/b', port: 3000}}}}\nlogs: {{l: {{service: web}}}}\nprobes: {probes}\n"
+    _declarations, problems = validate([load_text(f"name: demo\ntitle: Demo\n{text}", "projects/demo.yml")])
+    assert [problem in str(found) for found in problems] == [True]
+
+
+def test_a_wrong_port_is_one_mistake() -> None:
+    text = "services: {web: {image: 'a/b', port: high, health: {http: /}}}\n"
+    _declarations, problems = validate([load_text(f"name: demo\ntitle: Demo\n{text}", "projects/demo.yml")])
+    assert ["port" in str(found) for found in problems] == [True]
