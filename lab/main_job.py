@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import subprocess
@@ -21,6 +22,7 @@ from lab.wait import until
 
 PROJECT = "masstock"
 VERSION = "1.0.0"
+PAGE = "quai.masstock.fr"  # the morning page, behind a password
 # What each domain is asked for; the API and n8n have nothing to show at /.
 _PATHS = {"api.masstock.fr": "/health", "n8n.masstock.fr": "/healthz"}
 _ANSWER_SECONDS = 60
@@ -35,11 +37,12 @@ def domains() -> list[str]:
 
 
 def run(lab: Lab, console: Console) -> None:
-    """Everything after `up`: secrets, provision, deploy, and the question from outside."""
+    """Everything after `up`: secrets, provision, deploy, the question from outside, and how everything is."""
     steps = [
         ("Secrets", ["playbooks/secrets.yml", "-e", f"project={PROJECT}"]),
         ("Provision", ["playbooks/provision.yml"]),
         ("Deploy", ["deploy.yml", "-e", f"project={PROJECT}", "-e", f"version={VERSION}"]),
+        ("Health", ["playbooks/health.yml"]),
     ]
     recaps = {title: _playbook(lab, title, arguments, console) for title, arguments in steps}
     address = hosts.known(lab)["vps1"]
@@ -102,8 +105,11 @@ def _answers(lab: Lab, domain: str, address: str, console: Console) -> str:
     """Ask a domain over TLS, trusting nothing but the lab's ACME CA; return the status."""
     path = _PATHS.get(domain, "/")
 
+    account = f"{services.REGISTRY_USER}:{services.page_password(lab)}".encode()
+    headers = {"Authorization": f"Basic {base64.b64encode(account).decode()}"} if domain == PAGE else {}
+
     def ask() -> int:
-        answer = https.get(address, domain, path, authority=services.acme_root(lab))
+        answer = https.get(address, domain, path, authority=services.acme_root(lab), headers=headers)
         if answer.status != 200:
             raise LabError(f"status {answer.status}")
         return answer.status
@@ -123,7 +129,9 @@ def _report(lab: Lab, address: str, recaps: dict[str, str], answers: dict[str, s
     console.line(f"\n{console.paint('bold', 'What is up')}")
     for domain, status in answers.items():
         url = f"https://{domain}{_PATHS.get(domain, '/')}"
-        console.line(f"  {status}  curl --cacert {root} --connect-to ::{address}: {url}")
+        login = f" --user quai:$(cat {lab.directory.relative_to(ROOT)}/page/password)" if domain == PAGE else ""
+        console.line(f"  {status}  curl{login} --cacert {root} --connect-to ::{address}: {url}")
+    console.line("  the page of all hosts: build/health/index.html")
     console.line("  the host: .venv/bin/python -m lab shell vps1     the lab: make status")
     console.line(f"\n{console.paint('bold', 'What was changed')}")
     for title, recap in recaps.items():

@@ -9,6 +9,7 @@ import base64
 import json
 import secrets
 import socket
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -37,6 +38,21 @@ def address(lab: Lab, service: str) -> str:
 def registry_password(lab: Lab) -> str:
     """The registry's password, generated once per lab."""
     return _generated(lab.directory / "registry" / "password", lambda: secrets.token_urlsafe(24))
+
+
+def page_password(lab: Lab) -> str:
+    """The password of the morning page, generated once per lab; its hash lies beside it, as nginx is given it."""
+    directory = lab.directory / "page"
+    password = _generated(directory / "password", lambda: secrets.token_urlsafe(18))
+    _generated(directory / "hash", lambda: _crypted(password))
+    return password
+
+
+def _crypted(password: str) -> str:
+    made = subprocess.run(
+        ["openssl", "passwd", "-6", "-stdin"], input=password, capture_output=True, text=True, check=True
+    )
+    return made.stdout.strip()
 
 
 def acme_root(lab: Lab) -> Path:

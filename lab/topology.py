@@ -27,7 +27,7 @@ from lab.zones import Zone
 
 # The lab of `make up`: MasStock on one bare server.
 DEFAULT_HOSTS = {"vps1": "debian13"}
-DEFAULT_ZONES = {"masstock.fr": Zone("vps1", ("@", "app", "api", "n8n"))}
+DEFAULT_ZONES = {"masstock.fr": Zone("vps1", ("@", "app", "api", "n8n", "quai"))}
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ def up(lab: Lab, plan: Plan, console: Console) -> None:
     images.ensure([images.services(), *map(images.host, dict.fromkeys(plan.hosts.values()))], console)
     addresses = hosts.addresses(lab, list(plan.hosts), hosts.known(lab))
     _remember_zones(lab, plan.zones)
+    services.page_password(lab)
     specs = [services.spec(lab, service, plan.zones, addresses) for service in wanted]
     vps = [hosts.spec(lab, name, system, addresses[name]) for name, system in plan.hosts.items()]
     root = services.acme_root(lab)

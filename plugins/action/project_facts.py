@@ -76,8 +76,17 @@ def _facts(options: Mapping[str, Any], variables: _controller.Variables) -> dict
     return {
         "quai_project_names": list(wanted),
         "quai_derived": derived,
-        "quai_host": _derive.merge_host(derived.values()),
+        "quai_host": _derive.merge_host(derived.values(), _page(variables), _environment(variables, "")),
     }
+
+
+def _page(variables: _controller.Variables) -> dict[str, Any]:
+    """Return the inventory's C(quai_page), or raise with what is wrong with it."""
+    page = variables.get("quai_page", {}) or {}
+    problems = _validate.page_problems(page)
+    if problems:
+        raise DeclarationError(problems)
+    return dict(page)
 
 
 def _secret_names(variables: _controller.Variables, projects: list[str]) -> dict[str, frozenset[str]]:

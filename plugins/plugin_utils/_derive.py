@@ -16,6 +16,7 @@ from ansible_collections.quai.ops.plugins.plugin_utils._values import pinned, se
 
 Data = dict[str, Any]
 
+PAGE_DIRECTORY: Final = "/var/lib/quai/page"  # where the watch of a host writes its page
 UNRELEASED: Final = "unreleased"  # tag of own images where no version is asked for, as in provision and explain
 
 
@@ -47,8 +48,10 @@ def derive(declaration: Data, environment: Environment, version: str = "") -> Da
     return result
 
 
-def merge_host(derived: Iterable[Data]) -> Data:
-    """Join what several projects ask of the one host they share."""
+def merge_host(
+    derived: Iterable[Data], page: Mapping[str, Any] | None = None, environment: Environment | None = None
+) -> Data:
+    """Join what several projects ask of the one host they share, and the host's own page."""
     host: Data = {
         "projects": [],
         "nginx_tls_certificates": [],
@@ -72,6 +75,13 @@ def merge_host(derived: Iterable[Data]) -> Data:
             host[name] = sorted({*host[name], *project[name]})
     if requirements:
         host["docker_stack_requirements"] = _together(requirements)
+    if page:
+        certificate = _certificate(
+            {"names": [page["name"]], "redirect_names": [], "certificate": {}}, environment or Environment()
+        )
+        host["nginx_tls_certificates"].append(certificate)
+        host["nginx_tls_sites"].append(_page(page))
+        host["host_base_public_tcp"] = sorted({*host["host_base_public_tcp"], 80, 443})
     return host
 
 
@@ -321,6 +331,20 @@ def _site(declaration: Data, key: str, domain: Data) -> Data:
         "allow": domain["allow"],
         "extra_config": "".join(f"location ^~ {path} {{ return 404; }}\n" for path in domain["blocked_paths"]),
         "state": "present",
+    }
+
+
+def _page(page: Mapping[str, Any]) -> Data:
+    """Return the site of the host's morning page; nobody sees it without a password."""
+    return {
+        "name": "quai-page",
+        "domains": [page["name"]],
+        "certificate": page["name"],
+        "kind": "static",
+        "root": PAGE_DIRECTORY,
+        "basic_auth": {"realm": "quai", "users": dict(page["users"])},
+        # A page of an hour ago would be taken for now.
+        "headers": {"Cache-Control": "no-store"},
     }
 
 

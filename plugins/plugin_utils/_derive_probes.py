@@ -73,9 +73,12 @@ def merge_monitoring(derived: Iterable[Data]) -> Data:
         asked = machine.pop(f"{HOST}.{kind}", [])
         probes.append(_strictest(asked) if asked else _machine_probe(kind, {}))
     probes += [probe for same in machine.values() for probe in same[:1]]
+    host = _together(policies.values())
     return {
         "monitoring_cron_probes": probes,
-        "monitoring_cron_policies": {**policies, HOST: _together(policies.values())},
+        "monitoring_cron_policies": {**policies, HOST: host},
+        # A watch that cannot do its work is never urgent by itself, and always somebody's.
+        "monitoring_cron_own_fault_channels": host["low"]["notify"],
         "monitoring_cron_channels": channels,
         "monitoring_cron_projects": projects,
     }

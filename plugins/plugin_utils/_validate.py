@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from ansible_collections.quai.ops.plugins.module_utils._probe_rules import RuleError
 from ansible_collections.quai.ops.plugins.module_utils._probe_spec import rule
-from ansible_collections.quai.ops.plugins.plugin_utils._fields import PLACEHOLDER
+from ansible_collections.quai.ops.plugins.plugin_utils._fields import FORMATS, PLACEHOLDER
 from ansible_collections.quai.ops.plugins.plugin_utils._load import Document
 from ansible_collections.quai.ops.plugins.plugin_utils._problems import NOT_SHOWN, Path, Problem, shown, suggestion
 from ansible_collections.quai.ops.plugins.plugin_utils._schema import EPHEMERAL_PORTS, HOST_PORTS, PROJECT
@@ -473,6 +473,27 @@ def _changed_variables(declaration: Declaration, around: Surroundings, problems:
             problems.append(Problem("inventory", 0, path, f"is no derived variable{suggestion(key, OVERRIDABLE)}"))
 
 
+def page_problems(page: Any) -> list[Problem]:
+    """Return what is wrong with the inventory's C(quai_page): where a host's morning page is served, and to whom."""
+    keys = ("name", "users", "mail_to", "at")
+    if not isinstance(page, Mapping):
+        return [Problem("inventory", 0, ("quai_page",), "must be a mapping with name and users", page)]
+    problems = [
+        Problem(
+            "inventory", 0, ("quai_page", key), f"is no option{suggestion(key, keys)}; there are: {', '.join(keys)}"
+        )
+        for key in page
+        if key not in keys
+    ]
+    if page:
+        reason = FORMATS["domain"].complaint(str(page.get("name", "")))
+        if reason:
+            problems.append(Problem("inventory", 0, ("quai_page", "name"), reason, page.get("name")))
+        if not (isinstance(page.get("users"), Mapping) and page["users"]):
+            problems.append(Problem("inventory", 0, ("quai_page", "users"), "must name users with hashed passwords"))
+    return problems
+
+
 def vault_variable(project: str) -> str:
     """Return the name of the variable with a project's secrets."""
     return f"vault_{project.replace('-', '_')}"
@@ -515,4 +536,4 @@ def _all_domains(declaration: Declaration) -> Iterator[tuple[Path, str]]:
                 yield ("domains", key, names, position), name
 
 
-__all__ = ["Declaration", "Surroundings", "shown", "validate", "vault_variable"]
+__all__ = ["Declaration", "Surroundings", "page_problems", "shown", "validate", "vault_variable"]

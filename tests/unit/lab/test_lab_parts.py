@@ -192,4 +192,7 @@ class TestMainJob:
         assert main_job.recap_of("ok: [vps1]") == []
 
     def test_the_four_domains(self) -> None:
-        assert main_job.domains() == ["masstock.fr", "app.masstock.fr", "api.masstock.fr", "n8n.masstock.fr"]
+        assert main_job.domains() == [
+            *("masstock.fr", "app.masstock.fr", "api.masstock.fr", "n8n.masstock.fr"),
+            "quai.masstock.fr",
+        ]
