@@ -31,7 +31,7 @@ _DIFFERENT = ("/etc/quai/tls/", "/etc/docker/key.json")
 _LEFT_OVER = ("compose.next.json",)
 # Named by the digest of the certificate in it; the links that lead there are compared.
 _STORE = "/etc/quai/tls/.store/"
-_UNITS = ("quai-firewall.service", "docker.service", "nginx.service", "certbot.timer")
+_UNITS = ("quai-firewall.service", "docker.service", "nginx.service", "certbot.timer", "quai-monitor.timer")
 _PENDING = Path("/run/quai/pending")
 
 

@@ -22,6 +22,8 @@ _PATTERNS = "/root/patterns-of-the-test"
 _PLACES = "/etc /home /opt /root /run /srv /tmp /usr/local /var"
 _ALLOWED = "/etc/quai/masstock/secrets/"
 _LOGIN = "/etc/quai/docker/config.json"
+# What the watch needs to ask as the applications do.
+_WATCH = "/etc/quai/monitor/secrets.json"
 # What the applications store: it is theirs, and it is their business to encrypt it.
 _THEIRS = "/var/lib/docker/volumes/"
 
@@ -85,7 +87,8 @@ def test_the_search_finds_them_where_they_belong(subject: Subject, operator: Ope
     assert operator.vault_file().stat().st_mode & 0o777 == 0o600
     assert named(values, operator.vault_file().read_text("utf-8")) == [name for name in values if name != "REGISTRY"]
     assert named(values, subject.run(f"cat {_LOGIN}")) == ["REGISTRY"]
-    assert subject.run(f"stat -c %a {_LOGIN}") == "600"
+    assert set(named(values, subject.run(f"cat {_WATCH}"))) == {"REDIS_PASSWORD", "DEMO_PASSWORD", "SLACK_WEBHOOK_URL"}
+    assert subject.run(f"stat -c %a {_LOGIN} {_WATCH}").split() == ["600", "600"]
 
 
 def test_files(subject: Subject, patterns: str) -> None:
@@ -96,8 +99,8 @@ def test_files(subject: Subject, patterns: str) -> None:
     paths = [path for path in found.splitlines() if path != patterns]
     assert [path for path in paths if path.startswith(_ALLOWED)], "the search does not even find the secrets' own files"
     # The engine's view of the same files, mounted into containers.
-    assert _LOGIN in paths
-    assert [path for path in paths if not path.startswith((_ALLOWED, _THEIRS)) and path != _LOGIN] == []
+    assert {_LOGIN, _WATCH} <= set(paths)
+    assert [path for path in paths if not path.startswith((_ALLOWED, _THEIRS)) and path not in (_LOGIN, _WATCH)] == []
 
 
 def test_journal(subject: Subject, patterns: str) -> None:
