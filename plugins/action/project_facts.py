@@ -100,6 +100,7 @@ def _environment(variables: _controller.Variables, project: str) -> _derive.Envi
         certificate=variables.get("quai_certificate", {}),
         settings=variables.of_project("quai_settings", project),
         overrides=variables.of_project("quai_overrides", project),
+        probe_authority=variables.get("quai_probe_authority", ""),
     )
 
 

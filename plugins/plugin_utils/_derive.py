@@ -29,6 +29,7 @@ class Environment:
     certificate: Mapping[str, Any] = field(default_factory=dict)  # provider and challenge where a domain names none
     settings: Mapping[str, Any] = field(default_factory=dict)
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    probe_authority: str = ""  # file on a host with the authority of its sites' certificates, where it is a private one
 
 
 def derive(declaration: Data, environment: Environment, version: str = "") -> Data:
@@ -42,7 +43,7 @@ def derive(declaration: Data, environment: Environment, version: str = "") -> Da
         "release_migrations": declaration["release"]["migrations"],
         "release_verify": _derive_probes.outside(declaration, declaration["release"]["verify"]),
         "health_outside": _derive_probes.outside(declaration, declaration["probes"]),
-        **_derive_probes.monitoring(declaration),
+        **_derive_probes.monitoring(declaration, environment.probe_authority),
     }
     result: Data = merge(merge(derived, declaration["overrides"]), environment.overrides)
     return result

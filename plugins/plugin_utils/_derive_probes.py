@@ -37,18 +37,33 @@ RESPOND_WITHIN: Final = {"critical": 3600, "high": 14400, "medium": 86400, "low"
 REMIND_EVERY: Final = 86400
 
 
-def monitoring(declaration: Data) -> Data:
+def monitoring(declaration: Data, authority: str = "") -> Data:
     """Return the variables of the role C(monitoring_cron) for one project."""
     project = declaration["name"]
+    names = {name for domain in declaration["domains"].values() for name in domain["names"]}
     probes = [*_declared(declaration), *_implied(declaration)]
     return {
-        "monitoring_cron_probes": [{**probe, "policy": probe["project"]} for probe in probes],
+        "monitoring_cron_probes": [
+            {
+                **probe,
+                "policy": probe["project"],
+                **({"ca_file": authority} if authority and _asks(probe, names) else {}),
+            }
+            for probe in probes
+        ],
         "monitoring_cron_policies": {project: _policy(declaration)},
         "monitoring_cron_channels": {
             f"{project}.{name}": _channel(project, channel) for name, channel in declaration["channels"].items()
         },
         "monitoring_cron_projects": {project: _project(declaration)},
     }
+
+
+def _asks(probe: Data, names: set[str]) -> bool:
+    """Tell whether a probe asks one of the project's own sites over TLS."""
+    urls = [probe.get("url", ""), *(step["url"] for step in probe.get("steps", []))]
+    hosts = {url.split("/")[2].partition(":")[0] for url in urls if url.startswith("https://")}
+    return bool(hosts & names) or (probe["type"] == "tls" and probe["host"] in names)
 
 
 def merge_monitoring(derived: Iterable[Data]) -> Data:

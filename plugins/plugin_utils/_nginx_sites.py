@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.quai.ops.plugins.module_utils import _certificates
+from ansible_collections.quai.ops.plugins.plugin_utils._crypt import sha512_crypt, stable_salt
 
 SITE_DEFAULTS: dict[str, Any] = {
     "redirect_domains": [],
@@ -35,6 +36,7 @@ SITE_DEFAULTS: dict[str, Any] = {
     "rate_limit_exempt": [],
     "cache": [],
     "allow": [],
+    "basic_auth": {},
     "extra_config": "",
 }
 CORS_DEFAULTS: dict[str, Any] = {
@@ -43,6 +45,7 @@ CORS_DEFAULTS: dict[str, Any] = {
     "allow_credentials": False,
     "max_age": 86400,
 }
+BASIC_AUTH_REALM = "Restricted"
 ZONE_DEFAULTS: dict[str, Any] = {"burst": 0, "size": "10m"}
 
 SITE_NAME = re.compile(r"[a-z0-9][a-z0-9-]*\Z")
@@ -53,6 +56,12 @@ ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?\Z")
 RATE = re.compile(r"([1-9]\d*)r/([sm])\Z")
 SIZE = re.compile(r"[1-9]\d*[km]\Z")
 HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]*\Z")
+USER = re.compile(r"[^:\s]+\Z")
+# Schemes that crypt(3) of a host knows, by which nginx asks, and that are salted and slow.
+HASH = re.compile(r"\$(5|6|y|2[aby])\$[./A-Za-z0-9$=,]{20,}\Z")
+HASH_OF_ANY_SCHEME = re.compile(r"(\$\w{1,8}\$|\{\w+\}).")
+SHORTEST_PASSWORD = 12
+REALM = re.compile(r"[^\"\\$\r\n]+\Z")
 
 
 def present(items: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -164,6 +173,7 @@ def _site_problems(  # noqa: PLR0912 - one rule after the other reads better tha
                 ipaddress.ip_network(str(network))
             except ValueError as error:
                 found.append(f"{part}: {network!r} is no network ({error}); write it like 203.0.113.0/24")
+    found += _basic_auth_problems(site["basic_auth"] or {}, kind)
     for header, value in site["headers"].items():
         if not HEADER.match(str(header)):
             found.append(f"headers: {header!r} is not a header's name")
@@ -184,6 +194,44 @@ def _site_problems(  # noqa: PLR0912 - one rule after the other reads better tha
     return found
 
 
+def _basic_auth_problems(given: Mapping[str, Any], kind: str) -> list[str]:
+    """What is wrong with a site's users. Passwords, hashed or not, are not repeated."""
+    if not given:
+        return []
+    found = []
+    if kind == "redirect":
+        found.append("basic_auth: a redirect asks nobody who they are; put it on the site that it leads to")
+    if not REALM.match(str(given.get("realm", BASIC_AUTH_REALM))):
+        found.append(f"basic_auth.realm is {given['realm']!r}; it is one line without quotes, backslashes and $")
+    users = given.get("users") or {}
+    if not users:
+        found.append("basic_auth.users is empty, so that nobody could open the site; give user names with passwords")
+    for user, password in users.items():
+        if not USER.match(str(user)):
+            found.append(f"basic_auth.users: {user!r} is no user name; it has neither blanks nor colons")
+        if HASH.match(str(password)):
+            continue
+        if HASH_OF_ANY_SCHEME.match(str(password)):
+            found.append(
+                f"basic_auth.users.{user} is a hash, but none of the schemes $6$, $5$, $y$ and $2b$;"
+                " make one with `openssl passwd -6`, or give the password itself"
+            )
+        elif len(str(password)) < SHORTEST_PASSWORD:
+            found.append(f"basic_auth.users.{user} is too short for the world; give {SHORTEST_PASSWORD} characters")
+    return found
+
+
+def htpasswd(site: Mapping[str, Any]) -> str:
+    """The file of a site's users and their hashed passwords, as nginx reads it."""
+    lines = []
+    for user, given in sorted(site["basic_auth"]["users"].items()):
+        password = str(given)
+        if not HASH.match(password):
+            password = sha512_crypt(password, stable_salt(password, site["name"], user))
+        lines.append(f"{user}:{password}\n")
+    return "".join(lines)
+
+
 def normalise(
     sites: Sequence[Mapping[str, Any]], zones: Mapping[str, Mapping[str, Any]], headers: Mapping[str, str | None]
 ) -> list[dict[str, Any]]:
@@ -200,6 +248,7 @@ def _normalised(
     merged = {name: value for name, value in headers.items() if name.lower() not in own} | dict(site["headers"])
     site["headers"] = {name: str(value).replace('"', '\\"') for name, value in merged.items() if value is not None}
     site["cors"] = {**CORS_DEFAULTS, **site["cors"]} if site["cors"] else {}
+    site["basic_auth"] = {"realm": BASIC_AUTH_REALM, **site["basic_auth"]} if site["basic_auth"] else {}
     # Of an application that answers unknown paths with its page, files that may be cached for long are files only:
     # a page cached under the name of a missing script would break the next release.
     file_paths = {rule["path"] for rule in site["cache"] if site["spa"] and rule["path"].endswith("/")} - {"/"}
@@ -259,4 +308,4 @@ def seconds_per_request(rate: str) -> float:
     return (60 if match[2] == "m" else 1) / int(match[1])
 
 
-__all__ = ["CORS_DEFAULTS", "SITE_DEFAULTS", "normalise", "present", "problems", "seconds_per_request"]
+__all__ = ["CORS_DEFAULTS", "SITE_DEFAULTS", "htpasswd", "normalise", "present", "problems", "seconds_per_request"]

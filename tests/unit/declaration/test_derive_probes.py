@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.quai.ops.plugins.module_utils._probe_spec import normalise
-from ansible_collections.quai.ops.plugins.plugin_utils._derive import merge_host
+from ansible_collections.quai.ops.plugins.plugin_utils._derive import Environment, merge_host
 
 from tests.unit.declaration.test_derive import WEB, demo, real
 
@@ -171,6 +171,19 @@ def test_further_conditions_and_dependencies_are_kept() -> None:
     assert found["demo.a"]["warn"] == ["latency_ms > 5000", "latency_ms > 800"]
     assert found["demo.a"]["crit"] == ["bytes < 10"]
     assert found["demo.a"]["depends_on"] == ["host.disk", "demo.b"]
+
+
+def test_own_sites_are_asked_with_their_private_authority_and_others_are_not() -> None:
+    text = (
+        WEB + "domains: {d: {names: [a.fr], service: web}}\n"
+        "probes: {out: {domain: d}, path: {domain: d, steps: [{path: /x}]}, "
+        "other: {url: 'https://b.fr/'}, in: {service: web}}\n"
+    )
+    found = probes_of(demo(text, Environment(probe_authority="/ca.pem")))
+    assert {name for name, probe in found.items() if probe.get("ca_file")} == {"demo.out", "demo.path", "demo.tls.d"}
+    assert not [
+        probe for probe in demo(text, Environment(probe_authority="/ca.pem"))["health_outside"] if "ca_file" in probe
+    ]
 
 
 def test_a_project_waits_until_it_was_released() -> None:
