@@ -39,6 +39,10 @@ test: venv ## Run every test, whole hosts and faults included
 test-long: venv ## Run what is too slow for `make test`
 	@python tools/run_tests.py long
 
+.PHONY: bench
+bench: venv ## Measure beside peers, write build/bench.json; one group: make bench WHAT=probe
+	@python -m tests.bench $(WHAT)
+
 .PHONY: generate
 generate: venv ## Write again what is generated: JSON Schema, docs, variable tables
 	@python tools/generate.py

@@ -67,6 +67,8 @@ PARTS = (
     Part("faults", pytest("tests/faults"), "test", limit=1500),
     Part("nginx_tls", molecule("nginx_tls"), "test", limit=900),
     Part("nginx_tls_alternative", molecule("nginx_tls_alternative"), "test", limit=900),
+    Part("monitoring_cron", molecule("monitoring_cron"), "test", limit=1200),
+    Part("monitoring_cron_alternative", molecule("monitoring_cron_alternative"), "test", limit=900),
     Part("docker_stack", molecule("docker_stack"), "test", limit=900),
     Part("docker_stack_alternative", molecule("docker_stack_alternative"), "test"),
     Part("sanity", ("python", "tools/run_sanity.py"), "test", limit=900),

@@ -12,13 +12,25 @@ from ansible_collections.quai.ops.plugins.plugin_utils import _nginx_sites
 
 
 def nginx_site_file(site: Mapping[str, Any]) -> dict[str, Any]:
-    """Entry for C(quai.ops.file_set): the file of one normalised site."""
+    """Entry for C(quai.ops.file_set): the file of one normalised site. What only its users know is left out."""
+    auth = {key: value for key, value in (site.get("basic_auth") or {}).items() if key != "users"}
     return {
         "path": f"/etc/nginx/quai/sites/{site['name']}.conf",
         "template": "etc/nginx/quai/sites/site.conf.j2",
-        "vars": {"site": dict(site)},
+        "vars": {"site": {**site, "basic_auth": auth}},
         "mode": "0644",
         "notify": ["nginx"],
+    }
+
+
+def nginx_password_file(site: Mapping[str, Any]) -> dict[str, Any]:
+    """Entry for C(quai.ops.file_set): who may open a site. nginx reads it at each request, so it need not be told."""
+    return {
+        "path": f"/etc/nginx/quai/passwords/{site['name']}",
+        "content": _nginx_sites.htpasswd(site),
+        "group": "www-data",
+        "mode": "0640",
+        "secret": True,
     }
 
 
@@ -45,6 +57,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Names and functions."""
         return {
+            "nginx_password_file": nginx_password_file,
             "nginx_site_file": nginx_site_file,
             "nginx_site_problems": nginx_site_problems,
             "nginx_sites": nginx_sites,

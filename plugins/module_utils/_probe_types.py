@@ -75,7 +75,7 @@ COMMON: Final = {
     "successes": Option("integer", "Good results in a row that end an alert.", 2),
     "start_period": Option("duration", "Time after the start of what it watches in which it may not restart it.", 0.0),
     "depends_on": Option("list", "Names of probes; while one of them is bad this one raises no alert.", ()),
-    "restart": Option("map", "What to restart: {unit|container, most: 3, within: 1h}. Liveness types only.", None),
+    "restart": Option("map", "What to restart: {unit|container, most: 3, within: 1h}. Types that tell whether something lives only.", None),
 }
 
 _DIAL = {
@@ -541,11 +541,13 @@ TYPES: Final = {
             "age_s": "age, s; null when there is none",
             "bytes": "size of the newest, bytes",
             "change_pct": "change of size against the one before, %",
+            "shrunk": "whether it lost more than shrink_warn_pct; null without one before",
             "count": "files found",
         },
         main="age_s",
         unit="s",
         expect=("age_s != null",),
+        warn=("shrunk == true",),
         at_least_one=("glob", "success_file"),
         remote=False,
     ),
@@ -589,10 +591,15 @@ TYPES: Final = {
             "path": _path("A file or directory.", required=True),
             "max_bytes": Option("size", "Size above which it is a warning.", None),
         },
-        {"bytes": "bytes on disk", "files": "files"},
+        {
+            "bytes": "bytes on disk",
+            "files": "files",
+            "too_big": "whether it is above max_bytes; null without one",
+        },
         main="bytes",
         unit="B",
         expect=("bytes != null",),
+        warn=("too_big == true",),
         remote=False,
     ),
     "command": ProbeType(

@@ -8,7 +8,6 @@ Pure. Probes are judged by the code that a host will read them with; here stand 
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -20,6 +19,11 @@ from ansible_collections.quai.ops.plugins.module_utils._probe_spec import REFERE
 from ansible_collections.quai.ops.plugins.module_utils._probe_types import TYPES
 
 PACKAGE: Final = "ansible_collections.quai.ops.plugins.module_utils"
+IMPORT: Final = re.compile(
+    rf"^[ \t]*(?:from {re.escape(PACKAGE)}(?:\.(?P<module>\w+))? import (?P<names>\([^)]*\)|[^\n#]*)"
+    rf"|import {re.escape(PACKAGE)}\.(?P<plain>\w+))",
+    re.MULTILINE,
+)
 MODULES: Final = Path(__file__).resolve().parents[1] / "module_utils"
 
 LANGUAGES: Final = ("fr", "en")
@@ -297,16 +301,12 @@ def needed(program: str) -> tuple[str, ...]:
 
 
 def _imports(source: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(source.read_bytes(), str(source))):
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            if node.module == PACKAGE:
-                yield from (alias.name for alias in node.names)
-            elif node.module.startswith(f"{PACKAGE}."):
-                yield node.module.removeprefix(f"{PACKAGE}.")
-        elif isinstance(node, ast.Import):
-            yield from (
-                alias.name.removeprefix(f"{PACKAGE}.") for alias in node.names if alias.name.startswith(f"{PACKAGE}.")
-            )
+    # By their text: parsing forty files takes a second, which every run of the role would pay.
+    for match in IMPORT.finditer(source.read_text(encoding="utf-8")):
+        if match["module"] or match["plain"]:
+            yield match["module"] or match["plain"]
+        else:
+            yield from (name.split()[0] for name in match["names"].strip("()").split(",") if name.strip())
 
 
 __all__ = ["needed", "problems"]

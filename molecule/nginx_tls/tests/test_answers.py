@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections import Counter
 from typing import Any
@@ -240,3 +241,36 @@ def test_websockets(web: Web, domain: str) -> None:
     )  # fmt: skip
     assert refused.status == 426
     assert "upgrade" not in refused.json["headers"]
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "status"),
+    [
+        pytest.param("ann", "correct horse battery", 200, id="a password that the role hashed"),
+        pytest.param("bob", "password", 200, id="a password that was given hashed"),
+        pytest.param("ann", "password", 401, id="somebody else's password"),
+        pytest.param("eve", "", 401, id="an unknown user"),
+        pytest.param("", "", 401, id="nobody"),
+    ],
+)
+def test_a_site_for_those_who_have_a_password(web: Web, domain: str, user: str, password: str, status: int) -> None:
+    """Others are asked for one by an answer like every other error of nginx."""
+    credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
+    headers: dict[str, Any] = {"Authorization": f"Basic {credentials}"} if user else {}
+    answer = web.ask(f"private.{domain}", "/echo", **headers)
+    assert answer.status == status
+    assert answer.all("WWW-Authenticate") == ([] if status == 200 else ['Basic realm="Those who may"'])
+    assert answer.one("X-Frame-Options") == "SAMEORIGIN"
+    if status == 401:
+        assert answer.json["error"] == "Password needed"
+        assert b"<h1>Password needed</h1>" in web.ask(f"private.{domain}", Accept="text/html").body
+
+
+def test_passwords_are_hashed_and_for_nginx_alone(host: Any) -> None:
+    """One file a site."""
+    directory = "/etc/nginx/quai/passwords"
+    assert host.file(directory).listdir() == ["private"]
+    file = host.file(f"{directory}/private")
+    assert (file.mode, file.user, file.group) == (0o640, "root", "www-data")
+    assert "correct horse battery" not in host.check_output("grep -r 'correct horse' /etc/nginx || true")
+    assert file.content_string.startswith("ann:$6$")

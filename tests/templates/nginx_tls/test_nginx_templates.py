@@ -162,6 +162,17 @@ def test_renewals_know_the_ca(render: Render) -> None:
     assert "/etc/systemd/system/certbot.service.d/quai.conf" not in render("Debian-12", "minimal")
 
 
+def test_a_password_is_asked_for_over_tls_only(render: Render) -> None:
+    """Neither the redirect of plain HTTP nor the CA's challenges need one."""
+    text = render("Debian-13", "everything")["/etc/nginx/quai/sites/spa.conf"]
+    asked = ["auth_basic" in server for server in blocks(text, "server")]
+    assert asked == [False, True]
+    assert 'auth_basic "Team";' in text
+    assert "auth_basic_user_file /etc/nginx/quai/passwords/spa;" in text
+    assert "correct horse" not in text
+    assert "auth_basic" not in render("Debian-13", "everything")["/etc/nginx/quai/sites/files.conf"]
+
+
 def test_no_credential_is_rendered(render: Render) -> None:
     """It goes to a file of its own, not through a template."""
     assert not any("s3cr3t" in text for text in render("Debian-12", "everything").values())

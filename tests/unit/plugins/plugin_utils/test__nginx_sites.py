@@ -8,10 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.quai.ops.plugins.filter.nginx_sites import FilterModule, nginx_site_file
+from ansible_collections.quai.ops.plugins.filter.nginx_sites import (
+    FilterModule,
+    nginx_password_file,
+    nginx_site_file,
+)
 from ansible_collections.quai.ops.plugins.plugin_utils._nginx_sites import normalise, problems, seconds_per_request
 
 CERTIFICATES = [{"name": "wild", "domains": ["*.example.org", "example.org"], "provider": "selfsigned"}]
+PASSWORD = "correct horse battery"
+HASHED = "$6$saltsalt$qFmFH.bQmmtXzyBY0s9v7Oicd2z4XSIecDzlB5KiA2/jctKu9YterLp8wwnSq.qc.eoxqOmSuNp2xS0ktL3nh/"
 ZONES: dict[str, Any] = {"api": {"rate": "10r/s", "burst": 20}, "login": {"rate": "7r/m"}}
 
 
@@ -29,6 +35,7 @@ def test_good_sites_have_no_problems() -> None:
             cors={"allowed_origins": ["https://a.example:8443", "http://localhost:5173"], "allow_credentials": True},
             rate_limits=[{"path": "/", "zone": "api"}, {"path": "/login/", "zone": "login"}],
             rate_limit_exempt=["192.0.2.7", "2001:db8::/32"], cache=[{"path": "/assets/", "max_age": 5}],
+            basic_auth={"users": {"ann": PASSWORD, "bob": HASHED}, "realm": "Team & friends"},
             allow=["192.0.2.0/24"], headers={"X-Frame-Options": None, "X-A": 'with "quotes"'},
         ),
         site(name="files", domains=["files.example.org"], kind="static", root="/srv/files"),
@@ -62,6 +69,16 @@ def test_good_sites_have_no_problems() -> None:
         ({"cache": [{"path": "/a\n"}]}, "of cache must start with /"),
         ({"allow": ["10.0.0.1/8"]}, "allow: '10.0.0.1/8' is no network"),
         ({"rate_limit_exempt": ["office"]}, "rate_limit_exempt: 'office' is no network"),
+        ({"basic_auth": {"realm": "x"}}, "basic_auth.users is empty"),
+        ({"basic_auth": {"users": {"a:b": PASSWORD}}}, "basic_auth.users: 'a:b' is no user name"),
+        ({"basic_auth": {"users": {"ann": "short"}}}, "basic_auth.users.ann is too short for the world"),
+        ({"basic_auth": {"users": {"ann": "$apr1$abcdefgh$xyz"}}}, "basic_auth.users.ann is a hash, but none of"),
+        ({"basic_auth": {"users": {"ann": "{SSHA}0123456789abcdef"}}}, "basic_auth.users.ann is a hash, but none of"),
+        ({"basic_auth": {"users": {"ann": PASSWORD}, "realm": 'a"b'}}, "basic_auth.realm is 'a\"b'"),
+        (
+            {"kind": "redirect", "redirect_to": "https://x.org", "basic_auth": {"users": {"ann": PASSWORD}}},
+            "basic_auth: a redirect asks nobody",
+        ),
         ({"headers": {"X A": "b"}}, "'X A' is not a header's name"),
         ({"headers": {"X-A": "b\nc"}}, "headers.X-A: a value is one line without backslashes"),
         ({"cors": {"allow_credentials": True}}, "cors.allowed_origins is empty"),
@@ -154,5 +171,41 @@ def test_the_file_of_a_site() -> None:
     """Named by the site, with it as the template's variable."""
     entry = nginx_site_file({"name": "app", "id": "app"})
     assert entry["path"] == "/etc/nginx/quai/sites/app.conf"
-    assert entry["vars"] == {"site": {"name": "app", "id": "app"}}
-    assert set(FilterModule().filters()) == {"nginx_site_file", "nginx_site_problems", "nginx_sites"}
+    assert entry["vars"] == {"site": {"name": "app", "id": "app", "basic_auth": {}}}
+    assert set(FilterModule().filters()) == {
+        "nginx_password_file",
+        "nginx_site_file",
+        "nginx_site_problems",
+        "nginx_sites",
+    }
+
+
+def test_password_file() -> None:
+    """Hashes as given, passwords hashed, the same each time, and other ones for another user or site."""
+    users = {"cid": PASSWORD, "ann": PASSWORD, "bob": HASHED}
+    (made,) = normalise([site(basic_auth={"users": users})], ZONES, {})
+    entry = nginx_password_file(made)
+    assert (entry["path"], entry["mode"], entry["group"]) == ("/etc/nginx/quai/passwords/app", "0640", "www-data")
+    assert entry["secret"] is True
+    lines = dict(line.split(":") for line in entry["content"].splitlines())
+    assert list(lines) == ["ann", "bob", "cid"]
+    assert lines["bob"] == HASHED
+    assert PASSWORD not in entry["content"]
+    assert lines["ann"].startswith("$6$")
+    assert lines["ann"] != lines["cid"]
+    assert nginx_password_file(made) == entry
+    assert lines["ann"] not in nginx_password_file({**made, "name": "other"})["content"]
+
+
+def test_the_template_is_told_no_password() -> None:
+    """It needs the realm alone."""
+    (made,) = normalise([site(basic_auth={"users": {"ann": PASSWORD}})], ZONES, {})
+    assert nginx_site_file(made)["vars"]["site"]["basic_auth"] == {"realm": "Restricted"}
+    (without,) = normalise([site()], ZONES, {})
+    assert nginx_site_file(without)["vars"]["site"]["basic_auth"] == {}
+
+
+def test_problems_repeat_no_password() -> None:
+    """Neither a wrong hash nor a short one."""
+    said = str(problems([site(basic_auth={"users": {"a": "hunter2", "b": "{SHA}hunter2"}})], CERTIFICATES, ZONES, {}))
+    assert "hunter2" not in said
