@@ -309,11 +309,13 @@ class _Collector:
             "the whole state of the watch",
             json.dumps({**document, "probes": probes}, indent=1, ensure_ascii=False) + "\n",
         )
-        events = []
+        events, cut = [], False
         for path in sorted((place / "history").glob("*.jsonl"))[-35:]:
             if path.stat().st_mtime < self.asked.since:
                 continue
-            for line in self.tail(path)[0].splitlines():
+            text, half = self.tail(path)
+            cut = cut or half
+            for line in text.splitlines():
                 try:
                     entry = json.loads(line)
                 except ValueError:
@@ -325,6 +327,7 @@ class _Collector:
             "alertes, redémarrages et mesures par 5 minutes dans la période",
             "alerts, restarts and measurements by 5 minutes in the window",
             "\n".join(events) + "\n",
+            cut=cut,
         )
 
     def overview(self) -> None:

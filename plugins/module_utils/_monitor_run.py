@@ -11,8 +11,10 @@ an id, a line is looked for before it is appended, a restart is counted before i
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import time
+import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -37,6 +39,7 @@ FAULT_AGAIN: Final = 24 * 3600  # seconds after which a fault that lasts is told
 FAULT_SHOWN: Final = 24 * 3600  # seconds for which one that is over stays on the page
 PING_SECONDS: Final = 5.0
 MOST_MISSED: Final = 100000
+RETRY: Final = 60.0  # seconds after which a probe that is not well is asked again, however seldom it is otherwise
 # Faults that are over when a run does not find them any more, which is told.
 _LASTING: Final = ("history_unwritable", "metrics_unwritable", "report_failed", "state_unreadable")
 # Known only when the run has tried: whether it is over is found at the end.
@@ -206,10 +209,28 @@ def due(
                 chosen.append(spec)
             continue
         since = now - float(ran.get(spec["name"], 0))
+        every = spec["every"]
+        if (state.get("asked") or {}).get(spec["name"]) != _mark(spec):
+            every = 0.0  # nothing is known of what it asks now
+        if _is_in_doubt(state["probes"].get(spec["name"])):
+            every = min(every, RETRY)
         # Timers are never exact: half an interval early is on time. A clock that was set back makes it due.
-        if since < 0 or since >= spec["every"] - min(interval, spec["every"]) / 2:
+        if since < 0 or since >= every - min(interval, every) / 2:
             chosen.append(spec)
     return chosen
+
+
+def _is_in_doubt(kept: Mapping[str, Any] | None) -> bool:
+    """Whether the last answer was bad or an alert is open: an hourly probe must not take hours to be believed."""
+    if not kept:
+        return False
+    alert = (kept.get("alert") or {}).get("state") or "ok"
+    return alert != "ok" or kept.get("status") in ("warning", "critical", "unknown")
+
+
+def _mark(spec: Mapping[str, Any]) -> int:
+    """A number that changes with what a probe asks."""
+    return zlib.crc32(json.dumps(spec, sort_keys=True, default=str).encode())
 
 
 # --- faults of the watch ---------------------------------------------------------------------------------------------
@@ -346,9 +367,24 @@ class _Run:
         try:
             ran = self._whole(only, began)
             good = not ran.faults
+        except Exception as error:  # a mistake of ours must not end in silence
+            self._tell_crash(error)
+            raise
         finally:
             pinger.finish(good)
         return ran
+
+    def _tell_crash(self, error: Exception) -> None:
+        """Tell, once a day, that runs fail; the state cannot be relied on for it."""
+        fault = Fault("crashed", f"a run of the watch failed: {type(error).__name__}: {error}")
+        day = f"{self.now // FAULT_AGAIN:.0f}"
+        messages = [
+            {**one, "id": identity(self.config["host"], one["channel"], fault.key, day)}
+            for one in _fault_messages(self.config, "own_fault", fault, self.now, self.now)
+        ]
+        self._deliver(outbox.put(self.where, messages, self.now))
+        with suppress(OSError):
+            (self.where.run / "running.json").unlink(missing_ok=True)
 
     def _whole(self, only: Collection[str], began: float) -> Ran:
         loaded = store.load_state(self.where, self.now) if not self.dry else self._look()
@@ -418,8 +454,10 @@ class _Run:
         )
         ran = state.get("ran") or {}
         state["ran"] = {name: at for name, at in ran.items() if name in names}
+        state["asked"] = {name: mark for name, mark in (state.get("asked") or {}).items() if name in names}
         for spec in specs:
             state["ran"][spec["name"]] = self.now
+            state["asked"][spec["name"]] = _mark(spec)
         for spec in self.config["probes"]:
             if spec["project"] and spec["project"] in idle and not only:
                 text = f"waits for {self.config['projects'][spec['project']]['active_when']}"

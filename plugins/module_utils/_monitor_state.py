@@ -715,9 +715,8 @@ class _Run:
 
     def _close(self, name: str, alert: dict[str, Any], kind: str, cause: str = "") -> None:
         """End an incident. Whoever was told of it hears of its end."""
-        ended = self.now if cause else max(min(alert["good_since"], self.now), alert["since"])
-        duration = max(ended - alert["since"], 0.0)
-        extra = {"duration": duration, "ended": ended, "cause": cause}
+        ended = max(self.now if cause else min(alert["good_since"], self.now), alert["since"])
+        extra = {"duration": ended - alert["since"], "ended": ended, "cause": cause}
         if kind == "steady":
             extra.update(flips=alert["flips"], duty=_duty(alert))
         self.event(kind, name, **extra)

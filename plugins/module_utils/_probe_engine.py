@@ -260,7 +260,8 @@ class _Run:
         held.remember()
         if worst == "ok":
             return "ok", "", context.found.message or _plain(spec, fields)
-        return worst, reason, "; ".join(said)
+        # The numbers around the one that counts: whoever is woken by it wants them too.
+        return worst, reason, "; ".join([*said, *([context.found.message] if context.found.message else [])])
 
     def _result(
         self,
@@ -289,7 +290,7 @@ class _Run:
             "phases": {phase: round(seconds, 6) for phase, seconds in found.phases.items()},
             "tls": found.tls,
             "http": found.http,
-            "details": found.details,
+            "details": {**_numbers(spec, found.fields), **found.details},
             "attempts": attempts,
             "ip": found.ip,
             "checked_at": round(self._now, 3),
@@ -299,6 +300,14 @@ class _Run:
         for part in ("message", "tls", "http", "details", "log"):
             result[part] = (scrub or self._scrub).clean(result[part])
         return result
+
+
+def _numbers(spec: Spec, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The known numbers and flags besides the main one and the times. Texts may hold what others said: not here."""
+    probe = TYPES[spec["type"]]
+    shown = [name for name in probe.fields if name not in (probe.main, "value") and not name.endswith(("_ms", "*"))]
+    known = {name: fields[name] for name in shown if isinstance(fields.get(name), (bool, int, float))}
+    return {name: value if isinstance(value, bool) else _rounded(value) for name, value in known.items()}
 
 
 _LEVELS: Final = (("crit", "critical"), ("warn", "warning"))

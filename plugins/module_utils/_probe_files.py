@@ -128,9 +128,8 @@ def _last_line(spec: Spec, context: Context, source: str) -> float:
     """When the last line that is a sign was seen."""
     matcher = Matcher(spec["match"] or "", "", context, 16 * 1024 * 1024)
     memory = context.memory
-    first = "last" not in memory
     # A first look goes back, or what works well would be without a sign until the next one.
-    back = (_BACK_MEGABYTES if spec["log"] else float(spec["max_age"]) + 60) if first else 0.0
+    back = _BACK_MEGABYTES if spec["log"] else float(spec["max_age"]) + 60
     files = follow({**spec, "unit": ""}, context, matcher, back=back)
     last: float | None = memory.setdefault("last", None)
     if matcher.last is not None:

@@ -21,9 +21,7 @@ from ansible_collections.quai.ops.plugins.module_utils._probe_base import (
     ProbeFailed,
     Spec,
 )
-from ansible_collections.quai.ops.plugins.module_utils._probe_docker import Engine, parse_time
 from ansible_collections.quai.ops.plugins.module_utils._probe_rules import seconds
-from ansible_collections.quai.ops.plugins.module_utils._probe_units import journal
 
 Result = dict[str, Any]
 Runner = Callable[..., "list[Result]"]
@@ -376,7 +374,12 @@ class _Gate:
 
 def started(result: Result | None) -> float | None:
     """Return when what a probe looks at was started, in seconds since 1970; None when unknown."""
-    return parse_time(str(result["details"].get("started_at", ""))) if result else None
+    at = result["details"].get("started_at") if result else None
+    if not at:
+        return None
+    from ansible_collections.quai.ops.plugins.module_utils._probe_docker import parse_time
+
+    return parse_time(str(at))
 
 
 def is_final(result: Result) -> bool:
@@ -395,9 +398,13 @@ def last_lines(spec: Spec, lines: int) -> list[str]:
     context = Context(_TAIL_SECONDS)
     try:
         if target.get("container"):
+            from ansible_collections.quai.ops.plugins.module_utils._probe_docker import Engine
+
             engine = Engine(context.remaining, *([spec["docker"]] if spec.get("docker") else []))
             return engine.tail(engine.container(target["container"]), lines)
         if target.get("unit"):
+            from ansible_collections.quai.ops.plugins.module_utils._probe_units import journal
+
             return journal(context, target["unit"], lines)
     except (OwnFault, ProbeFailed) as error:
         return [f"(its log cannot be read: {error})"]

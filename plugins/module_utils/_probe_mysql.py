@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from ansible_collections.quai.ops.plugins.module_utils._probe_base import Context, ProbeFailed, Spec
@@ -271,7 +272,8 @@ def _ask(packets: Packets, spec: Spec, context: Context, greeting: Greeting) -> 
     _try(packets, f"SET SESSION {limit}")
     row = query(packets, spec["query"])
     context.found.fields["value"] = row[0] if row else None
-    packets.command(b"\x01")  # says that this is the end
+    with suppress(ProbeFailed):
+        packets.command(b"\x01")  # says that this is the end
 
 
 def _replica(packets: Packets) -> bool | None:

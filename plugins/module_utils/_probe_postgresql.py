@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
+from contextlib import suppress
 from typing import Any, Final
 
 from ansible_collections.quai.ops.plugins.module_utils._probe_base import Context, OwnFault, ProbeFailed, Spec
@@ -122,8 +123,11 @@ def refusal(content: bytes) -> ProbeFailed:
     """What an ErrorResponse means."""
     parts = {part[:1]: part[1:].decode("utf-8", "replace") for part in content.split(b"\0") if part}
     code, severity = parts.get(b"C", ""), parts.get(b"S", "ERROR")
-    reason = "auth" if code.startswith("28") else "timeout" if code == "57014" else "proto"
-    return ProbeFailed(reason, f"{severity} {code}: {parts.get(b'M', 'no message')[:300]}")
+    text = parts.get(b"M", "no message")[:300]
+    # PgBouncer has one code for all.
+    denied = code.startswith("28") or (code == "08P01" and "authentication" in text)
+    reason = "auth" if denied else "timeout" if code == "57014" else "proto"
+    return ProbeFailed(reason, f"{severity} {code}: {text}")
 
 
 class _Login:
@@ -299,13 +303,13 @@ def prepared(password: str) -> bytes:
 
 
 def _query(connection: Connection, spec: Spec, context: Context, parameters: dict[str, str]) -> None:
-    """Send everything together: what the fields tell, the probe's own query, and the end."""
+    """Send everything together: what the fields tell, and the probe's own query."""
     own = spec["query"]
     if own.lstrip()[:6].upper() in ("SELECT", "WITH"):
         # A query that is too slow for the probe must not go on and meet the next one. Holds for this one message.
         own = f"SET LOCAL statement_timeout = {max(1, int(context.remaining() * 1000))}; {own}"
     texts = [text for text, _names in _FACTS]
-    connection.send(b"".join(_message(b"Q", text.encode() + b"\0") for text in (*texts, own)) + _message(b"X", b""))
+    connection.send(b"".join(_message(b"Q", text.encode() + b"\0") for text in (*texts, own)))
     messages = _Messages(connection)
     facts: dict[str, Any] = {"version": parameters.get("server_version", "").partition(" ")[0] or None}
     for _text, names in _FACTS:
@@ -316,6 +320,9 @@ def _query(connection: Connection, spec: Spec, context: Context, parameters: dic
     if failed is not None:
         raise failed
     context.found.fields["value"] = row[0] if row else None
+    # Not before: PgBouncer ends the session there and then, whatever is still to be answered.
+    with suppress(ProbeFailed):
+        connection.send(_message(b"X", b""))
 
 
 def _message(kind: bytes, content: bytes) -> bytes:

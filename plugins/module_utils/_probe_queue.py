@@ -43,7 +43,7 @@ def check(spec: Spec, context: Context) -> None:
         waits = f", the oldest for {age:.0f} s" if age else ""
         paused = ", paused" if fields.get("paused") else ""
         workers = fields.get("workers")
-        by = "" if workers is None else f", {workers} workers"
+        by = "" if workers is None else f", workers: {workers}"
         context.found.message = f"{fields['depth']} wait{waits}{paused}{by}"
 
 

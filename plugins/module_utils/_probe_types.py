@@ -75,7 +75,7 @@ COMMON: Final = {
     "successes": Option("integer", "Good results in a row that end an alert.", 2),
     "start_period": Option("duration", "Time after the start of what it watches in which it may not restart it.", 0.0),
     "depends_on": Option("list", "Names of probes; while one of them is bad this one raises no alert.", ()),
-    "restart": Option("map", "What to restart: {unit|container, most: 3, within: 1h}. Types that tell whether something lives only.", None),
+    "restart": Option("map", "What to restart when it does not live: {unit|container, most: 3, within: 1h}.", None),
 }
 
 _DIAL = {

@@ -156,13 +156,16 @@ def _release(base: Path, project: Mapping[str, Any]) -> Facts:
         "at": None,
         "by": "",
     }
+    path = base / str(project.get("release_file") or "").lstrip("/")
     try:
-        written = json.loads(_read(base / str(project.get("release_file") or "").lstrip("/")) or "{}")
+        written = json.loads(_read(path) or "{}")
     except (ValueError, RecursionError):
         return facts
-    if isinstance(written, dict):
+    if isinstance(written, dict) and written:
         facts["version"] = str(written.get("version") or "")
-        facts["at"] = written.get("at") if isinstance(written.get("at"), (int, float, str)) else None
+        # The file changes with the version only, so that its own time is as good.
+        at = written.get("at", path.stat().st_mtime)
+        facts["at"] = at if isinstance(at, (int, float, str)) else None
         facts["by"] = str(written.get("by") or "")
     return facts
 

@@ -299,7 +299,7 @@ class _Page:
         return "".join(
             f'<p class="banner" role="alert">{self._stale(report)}</p>'
             for report in self.shown
-            if self.faults[id(report)]
+            if not self._current(report)
         )
 
     def _stale(self, report: Report) -> str:
@@ -709,7 +709,7 @@ class _Page:
 
     def _overview(self) -> str:
         head = "".join(
-            f"<th{right}>{self.t(key) if key else ''}</th>"
+            f"<th{right}>{self.t(key)}</th>" if key else "<td></td>"
             for key, right in (
                 ("state", ""), ("of_host", ""), ("last_24h", ""), ("latency", ""), ("", ""),
                 ("up_24h", ' class="r"'), ("up_30d", ' class="r"'),
@@ -761,7 +761,7 @@ class _Page:
                 known.add(probe["project"])
                 projects.append({"name": probe["project"], "title": probe["project"], "own": False, "waiting": False})
         head = "".join(
-            f"<th{right}>{self.t(key) if key else ''}</th>"
+            f"<th{right}>{self.t(key)}</th>" if key else "<td></td>"
             for key, right in (
                 ("state", ""), ("probe", ""), ("last_24h", ""), ("latency", ""), ("value", ""),
                 ("up_24h", ' class="r"'), ("up_30d", ' class="r"'),
@@ -848,7 +848,7 @@ class _Page:
         title = self.t(f"s_{section}")
         if not rows:
             return self._section(section, title, f'<p class="calm">{self.t(empty)}</p>', "panel")
-        cells = "".join(f"<th>{self.t(key) if key else ''}</th>" for key in head)
+        cells = "".join(f"<th>{self.t(key)}</th>" if key else "<td></td>" for key in head)
         kind = ' class="bare"' if bare else ""
 
         def table(some: str) -> str:
@@ -902,7 +902,7 @@ class _Page:
         )
 
     def _backups(self) -> str:
-        rows = [self._missing_row(report, one, 3) for report, one in self._expected("backups")]
+        rows = [self._missing_row(report, one, 2) for report, one in self._expected("backups")]
         found = sorted(self._of("backups"), key=_worst_first)
         drills = {
             (id(report), one["project"], _last(one)): one for report, one, _how in found if one["type"] == "drill"
@@ -914,25 +914,24 @@ class _Page:
         for report, probe, how in found:
             if drills.get((id(report), probe["project"], _last(probe))) is probe:
                 rows.append(self._backup_row(report, probe, how, None))
-        return self._panel("backups", rows, ("what", "state", "age", "size"), "no_backups")
+        return self._panel("backups", rows, ("what", "state", "age"), "no_backups")
 
     def _backup_row(self, report: Report, probe: Data, how: Standing, drill: Data | None) -> str:
         details = probe["details"]
         bytes_, change = details.get("bytes"), details.get("change_pct")
         amount = ""
-        if isinstance(bytes_, (int, float)):
+        if isinstance(bytes_, (int, float)) and probe["status"] not in ("no_data", "waiting"):
             amount = self.tell(lambda language: size(language, bytes_))
-        if isinstance(change, (int, float)):
-            amount += self._sub(
-                self.tell(lambda language: ("+" if change >= 0 else "−") + percent(language, abs(change), 1))
-            )
+            if isinstance(change, (int, float)):
+                sign = "+" if change >= 0 else "−"
+                amount += f" ({self.tell(lambda language: sign + percent(language, abs(change), 1))})"
         where = self._sub(self._where(report, probe["project"]))
         name = self.t("drill") if probe["type"] == "drill" else esc(_last(probe))
         if drill:
             where += self._sub(self._restored(drill))
         return (
             f"<tr><td>{name}{where}</td><td>{self._quiet_badge(how)}</td>"
-            f'<td class="nw">{self._aged(probe)}</td><td class="r">{amount}</td></tr>'
+            f'<td class="r">{self._aged(probe)}{self._sub(amount)}</td></tr>'
         )
 
     def _restored(self, drill: Data) -> str:

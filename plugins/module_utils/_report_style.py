@@ -119,13 +119,15 @@ vertical-align:bottom}
 td{padding:.42rem .5rem .42rem 0;border-top:1px solid var(--fine);vertical-align:middle}
 th.r,td.r{text-align:right;white-space:nowrap}
 th:last-child,td:last-child{padding-right:0}
+td.r .soft{white-space:normal}
 .bare thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 .bare tr:first-child td{border-top:0}
 td .sub .b{white-space:normal}
 td .sub{display:block;font-size:.8125rem;color:var(--soft);line-height:1.35}
 tr:target td,.card:target,details:target>summary{background:var(--lb,var(--ub))}
 .group{border-top:1px solid var(--line);margin:0}
-.group>summary{display:grid;grid-template-columns:1.2rem 1fr 31% calc(12% + 9.5rem) 5.5rem 4.8rem;align-items:center;
+.group>summary{display:grid;grid-template-columns:1.2rem minmax(0,1fr) 31% calc(12% + 9.5rem) 5.5rem 4.8rem;
+align-items:center;
 padding:.7rem 0;list-style:none}
 .group>summary::before{content:"▸";color:var(--soft)}.group[open]>summary::before{content:"▾"}
 .group>summary h3,.group>summary h4{display:flex;gap:.5em;align-items:baseline;font-weight:600;margin:0;
@@ -135,7 +137,8 @@ font-size:1rem}
 .pr{table-layout:fixed}.pr th:nth-child(1){width:8rem}.pr th:nth-child(3){width:31%}.pr th:nth-child(4){width:12%}
 .pr th:nth-child(5){width:9.5rem}.pr th:nth-child(6){width:5.5rem}.pr th:nth-child(7){width:4.8rem}
 .pr td:nth-child(3),.pr td:nth-child(4),.group>summary .st{padding-right:1.2rem}
-.ev td:nth-child(1){width:12rem}.ev{margin-top:.7rem}
+.ev td:nth-child(1){width:12rem}.ev{margin-top:.7rem}.ev th:last-child{text-align:right}
+.tile h3 .b{flex-basis:100%}
 .pr td:nth-child(5){white-space:nowrap}
 .ho td:nth-child(3){width:30%}.ho td:nth-child(4){width:14%}
 .scroll{overflow-x:auto}
@@ -158,7 +161,8 @@ border-top:1px solid var(--line)}
 .legend{display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;color:var(--soft);font-size:.8125rem;align-items:center}
 .legend .st{width:1.6rem;min-width:0;height:14px;display:inline-block;vertical-align:-.15em;margin-right:.35em}
 footer{color:var(--soft);font-size:.8125rem;padding-bottom:2.5rem;border-top:1px solid var(--line);padding-top:1rem}
-@media (max-width:46rem){
+@media (max-width:58rem){
+.panel .b,.panel td.nw,.panel td.r{white-space:normal}.panel td{overflow-wrap:anywhere}
 header,main,footer{padding-left:1rem;padding-right:1rem}
 .verdict{gap:.4rem .8rem;padding:1.5rem 0}.verdict>.m{width:2.5rem;height:2.5rem}
 .verdict .more{grid-column:1/-1}

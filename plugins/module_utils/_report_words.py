@@ -192,7 +192,6 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "backup": ("Sauvegarde", "Backup"),
     "drill": ("Exercice de restauration", "Restore drill"),
     "age": ("Âge", "Age"),
-    "size": ("Taille", "Size"),
     "not_probed": ("déclarée, mais aucune sonde ne la regarde", "declared, but no probe looks at it"),
     # disks
     "no_disks": ("Aucun disque surveillé.", "No disk is watched."),

@@ -573,12 +573,14 @@ def _mail(where: store.Paths, config: Mapping[str, Any], reports: Sequence[Any],
     from ansible_collections.quai.ops.plugins.module_utils import _monitor_outbox as outbox
     from ansible_collections.quai.ops.plugins.module_utils._monitor_deliver import Sender
     from ansible_collections.quai.ops.plugins.module_utils._report_html import html
-    from ansible_collections.quai.ops.plugins.module_utils._report_text import text, verdict
+    from ansible_collections.quai.ops.plugins.module_utils._report_text import subject, text
 
     targets = config["report"].get("mail_to") or []
     if not targets:
         raise Refused("report.mail_to of the configuration names no channel; give one of type mail")
-    subject, body, page = verdict(reports, now), text(reports, now), html(reports, now)
+    languages = config["languages"]
+    told, page = subject(reports, now), html(reports, now, languages=languages)
+    body = "\n\n".join(text(reports, now, language, url=config["report"].get("url") or "") for language in languages)
     day = time.strftime("%Y-%m-%d", time.gmtime(now))
     messages = [
         {
@@ -586,13 +588,13 @@ def _mail(where: store.Paths, config: Mapping[str, Any], reports: Sequence[Any],
             "kind": "report",
             "channel": channel,
             "severity": "low",
-            "subject": subject,
+            "subject": told,
             "body": body,
             "html": page,
             "file": f"quai-{config['host']}-{day}.html",
             "at": now,
             "probes": [],
-            "data": {"version": 1, "host": config["host"], "kind": "report", "text": subject},
+            "data": {"version": 1, "host": config["host"], "kind": "report", "text": told},
         }
         for channel in targets
     ]

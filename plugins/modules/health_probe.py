@@ -114,6 +114,9 @@ options:
     type: str
     choices: [critical, warning, none]
     default: critical
+  engine:
+    description: The engine's sources. Filled in by the action plugin of this name.
+    type: str
 notes:
   - A number that is not known is null, never 0.
   - Prefer O(secrets) or options such as C(password_file) to a password in a probe. What a probe's own options hold is
@@ -292,17 +295,23 @@ log_tail:
   sample: {}
 """
 
+import base64
+import json
+import sys
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
+from importlib.abc import InspectLoader
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quai.ops.plugins.module_utils import _probe_engine, _probe_gate, _probe_spec
-from ansible_collections.quai.ops.plugins.module_utils._probe_types import TYPES
 
+# Not imported by name: the action plugin says why.
+PACKAGE = "ansible_collections.quai.ops.plugins.module_utils"
 # Headers that let somebody in.
 SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token")
 
@@ -316,8 +325,9 @@ OF_THE_WATCH = ("health_alert", "health_run", "health_outbox", "health_notificat
 
 def literal_secrets(probes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Return what probes hold in the clear and nobody should see, so that Ansible hides it as well."""
+    types = load("_probe_types").TYPES
     for probe in probes:
-        kind = TYPES.get(str(probe.get("type", "http")))
+        kind = types.get(str(probe.get("type", "http")))
         options = kind.options if kind else {}
         requests = [probe, *(step for step in probe.get("steps") or [] if isinstance(step, Mapping))]
         for request in requests:
@@ -346,45 +356,31 @@ def hidden(values: Iterable[str]) -> set[str]:
     return found | {quote(value, safe=safe) for value in found for safe in ("", "/", "/%", ADDRESS_SAFE)}
 
 
-def carried() -> tuple[ModuleType, ...]:
-    """Every module with a check. Ansible sends what it sees imported, and the engine imports checks by their names."""
-    from ansible_collections.quai.ops.plugins.module_utils import (
-        _probe_docker,
-        _probe_files,
-        _probe_http,
-        _probe_log,
-        _probe_machine,
-        _probe_mysql,
-        _probe_postgresql,
-        _probe_queue,
-        _probe_redis,
-        _probe_smtp,
-        _probe_tcp,
-        _probe_tls,
-        _probe_units,
-    )
+class Carried(InspectLoader):
+    """Imports what the action sent along."""
 
-    return (
-        _probe_docker,
-        _probe_files,
-        _probe_http,
-        _probe_log,
-        _probe_machine,
-        _probe_mysql,
-        _probe_postgresql,
-        _probe_queue,
-        _probe_redis,
-        _probe_smtp,
-        _probe_tcp,
-        _probe_tls,
-        _probe_units,
-    )
+    def __init__(self, sources: Mapping[str, str]) -> None:
+        self.sources = {PACKAGE: "", **{f"{PACKAGE}.{name}": source for name, source in sources.items()}}
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Return how a module is found; None when it was not sent."""
+        if fullname not in self.sources:
+            return None
+        return ModuleSpec(fullname, self, origin="sent along", is_package=fullname == PACKAGE)
+
+    def get_source(self, fullname: str) -> str:
+        """Return a module's source."""
+        return self.sources[fullname]
+
+
+def load(name: str) -> Any:
+    """Return a module of the engine."""
+    return import_module(f"{PACKAGE}.{name}")
 
 
 def write_metrics(path: Path, probes: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]) -> None:
     """Write what was found for node_exporter; of alerts, runs and messages only the watch can tell. Raises OSError."""
-    from ansible_collections.quai.ops.plugins.module_utils import _monitor_metrics
-
+    _monitor_metrics = load("_monitor_metrics")
     now = time.time()
     state = {
         "run": dict.fromkeys(("at", "duration", "probes")),
@@ -397,8 +393,9 @@ def write_metrics(path: Path, probes: Sequence[Mapping[str, Any]], results: Sequ
     _monitor_metrics.write(path, "\n".join(lines) + "\n")
 
 
-def options_of(params: Mapping[str, Any]) -> _probe_gate.Options:
+def options_of(params: Mapping[str, Any]) -> Any:
     """Return the gate's options. Raises GateError."""
+    _probe_gate = load("_probe_gate")
     wait = _probe_gate.duration(params["wait"], "wait")
     threshold = params["success_threshold"]
     if threshold is None:
@@ -434,11 +431,15 @@ def main() -> None:
             "concurrency": {"type": "int", "default": 20},
             "only": {"type": "list", "elements": "str", "default": []},
             "textfile": {"type": "path"},
+            "engine": {"type": "str"},
             "fail_on": {"type": "str", "choices": ["critical", "warning", "none"], "default": "critical"},
         },
         supports_check_mode=True,
     )
     params = module.params
+    if params["engine"]:
+        sys.meta_path.insert(0, Carried(json.loads(zlib.decompress(base64.b64decode(params.pop("engine"))))))
+    _probe_engine, _probe_gate, _probe_spec = map(load, ("_probe_engine", "_probe_gate", "_probe_spec"))
     secrets = {str(name): str(value) for name, value in params["secrets"].items()}
     module.no_log_values.update(hidden([*secrets.values(), *literal_secrets([params["defaults"], *params["probes"]])]))
     try:

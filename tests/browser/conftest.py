@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from lab.engine import apt_install
 
 HERE = Path(__file__).parent
 PROGRAMS = {"chromium": "chromium", "node": "nodejs", "npm": "npm"}  # command and Debian package
@@ -24,10 +25,7 @@ Look = Callable[[Sequence[Mapping[str, Any]]], list[Seen]]
 
 def run(*command: str, seconds: float = 600) -> None:
     """Run a command that must succeed."""
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(
-        command, cwd=HERE, env=environment, capture_output=True, text=True, timeout=seconds, check=False
-    )
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=seconds, check=False)
     if done.returncode:
         pytest.fail(f"{' '.join(command)}: exit {done.returncode}\n{(done.stdout + done.stderr)[-2000:]}")
 
@@ -37,10 +35,7 @@ def chromium() -> str:
     """The browser's path; what the tests need is installed when it is missing."""
     missing = [package for command, package in PROGRAMS.items() if not shutil.which(command)]
     if missing:
-        if os.geteuid() != 0 or not shutil.which("apt-get"):
-            pytest.fail(f"missing on this machine: {', '.join(missing)}; as root on Debian they are installed")
-        run("apt-get", "update", "-q")
-        run("apt-get", "install", "-yq", "--no-install-recommends", *missing)
+        apt_install(*missing)
     # npm writes this file last; it is as old as what it installed.
     installed = HERE / "node_modules" / ".package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < (HERE / "package-lock.json").stat().st_mtime:

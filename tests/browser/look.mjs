@@ -23,14 +23,14 @@ const tooWide = () =>
   [...document.querySelectorAll("body *")]
     .filter((one) => one.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
     .filter((one) => !one.closest(".scroll") && getComputedStyle(one).position !== "absolute" && one.checkVisibility())
-    .filter((one) => !one.closest(".vh, svg"))
+    .filter((one) => !one.closest(".vh, svg, thead"))
     .map((one) => `${one.tagName}.${one.className} ${one.textContent.slice(0, 30)}`)
     .slice(0, 5);
 
 const visibleLanguages = () => {
   const seen = { fr: 0, en: 0 };
   for (const one of document.querySelectorAll("body span[lang], body g[lang]")) {
-    if (getComputedStyle(one).display !== "none") seen[one.lang] += 1;
+    if (getComputedStyle(one).display !== "none") seen[one.getAttribute("lang")] += 1;
   }
   return seen;
 };

@@ -40,12 +40,12 @@ json.dump({"results": results, "memory": memory}, sys.stdout)
 
 
 def image() -> Built:
-    """The lab's Debian 13 host with the packages of target/Dockerfile."""
+    """The lab's Debian 13 host with the packages of image/Dockerfile."""
     base = images.host("debian13")
     # The same two images as the stand-in applications start from, so that they are made once.
     node = Built("quai-node:latest", APPS / "node", {}, (images.base("debian13"),))
     node_build = Built("quai-node-build:latest", APPS / "node-build", {}, (node,))
-    return Built("quai-probes:latest", HERE / "target", {"BASE": base.ref}, (base, node_build))
+    return Built("quai-probes:latest", HERE / "image", {"BASE": base.ref}, (base, node_build))
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def comes(target: Target, probe: dict[str, Any], *conditions: str, **options: An
 
     def attempt() -> bool:
         last.update(target.probe({**probe, "expect": list(conditions), "warn": [], "crit": []}, **options))
-        return last["status"] == "ok"
+        return bool(last["status"] == "ok")
 
     try:
         until(" and ".join(conditions), attempt, seconds=30)

@@ -34,7 +34,7 @@ def test_it_is_told_what_was_given(host: Any) -> None:
     """Each variable, where the watch reads it."""
     config = json.loads(host.file("/etc/quai/monitor/config.json").content_string)
     assert (config["host"], config["languages"], config["interval"]) == ("old-server", ["fr", "en"], 60)
-    assert (config["concurrency"], config["messages_per_hour"], config["run_limit"]) == (2, 3, 50)
+    assert (config["concurrency"], config["messages_per_hour"], config["run_limit"]) == (2, 50, 50)
     assert config["mail"] == {"from": "watch@old.lab"}
     assert config["peers"][0]["password"] == "${peer}"
     assert config["report"] == {"directory": "/srv/page", "mail_to": ["ops"], "url": "https://old.example.org/"}

@@ -20,10 +20,10 @@ from ansible_collections.quai.ops.plugins.plugin_utils._derive import (
     image,
     merge,
     merge_host,
-    seconds,
 )
 from ansible_collections.quai.ops.plugins.plugin_utils._load import load_file, load_text
 from ansible_collections.quai.ops.plugins.plugin_utils._validate import OVERRIDABLE, validate
+from ansible_collections.quai.ops.plugins.plugin_utils._values import seconds
 
 ROOT = Path(__file__).parents[3]
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -68,7 +68,7 @@ def test_a_probe_that_fails_and_recovers(tmp_path: Path, app: Web, hook: Web) ->
     assert state["run"]["probes"] == 1
     assert outbox.waiting(host.where) == []
     host.run()
-    assert host.state["outgoing"] == []
+    assert (host.state["outgoing"], host.state["journal"]) == ([], [])
 
 
 def test_a_restart_of_the_host_tells_nothing_twice_and_forgets_no_recovery(tmp_path: Path, app: Web, hook: Web) -> None:
@@ -95,6 +95,31 @@ def test_only_what_is_due_is_asked(tmp_path: Path, app: Web, hook: Web) -> None:
     assert paths.count("/often") == 30
     assert paths.count("/seldom") == 3
     assert host.state["run"]["probes"] == 1
+
+
+def test_a_seldom_probe_that_is_bad_is_asked_again_soon(tmp_path: Path, app: Web, hook: Web) -> None:
+    host = Watch(tmp_path, config(hook, probe(app, "seldom", every="1h", failures=2)))
+    host.run()
+    app.status = 503
+    host.run(after=3600)
+    host.run()
+    assert "firing" in told(hook)
+    app.status = 200
+    host.run()
+    host.run()
+    assert "resolved" in told(hook)
+    asked = len(app.requests)
+    host.run()
+    assert len(app.requests) == asked  # and is seldom again
+
+
+def test_a_probe_that_asks_something_else_now_is_due(tmp_path: Path, app: Web, hook: Web) -> None:
+    host = Watch(tmp_path, config(hook, probe(app, "seldom", every="1h")))
+    host.run()
+    host.configure(config(hook, {**probe(app, "seldom", every="1h"), "timeout": 2}))
+    host.run()
+    host.run()
+    assert len(app.requests) == 2
 
 
 def test_one_probe_can_be_asked_alone(tmp_path: Path, app: Web, hook: Web) -> None:
@@ -151,6 +176,9 @@ def test_looking_at_a_lock_does_not_disturb_who_wants_it(tmp_path: Path, app: We
     path.touch()
     read = running.setup(host.where).config
     assert running.releases(read, host.where) == set()
+    with path.open() as looker:
+        fcntl.flock(looker, fcntl.LOCK_SH)
+        assert running.releases(read, host.where) == set(), "somebody else who only looks is no release"
     with path.open() as mine:
         fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
         assert running.releases(read, host.where) == {"shop"}
@@ -224,7 +252,7 @@ def test_each_run_is_announced_and_reported(tmp_path: Path, app: Web, hook: Web)
         assert [request.path for request in switch.requests] == ["/uuid/fail?v=1"]
 
 
-def test_a_run_that_fails_altogether_tells_the_switch(
+def test_a_run_that_fails_altogether_says_so(
     tmp_path: Path, app: Web, hook: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*arguments: Any, **options: Any) -> Any:
@@ -233,9 +261,15 @@ def test_a_run_that_fails_altogether_tells_the_switch(
     with Web() as switch:
         host = Watch(tmp_path, config(hook, probe(app), ping={"url": f"{switch.url}/uuid", "start": False}))
         monkeypatch.setattr(running, "advance", broken)
-        with pytest.raises(ZeroDivisionError):
-            host.run()
-        assert [request.path for request in switch.requests] == ["/uuid/fail"]
+        for _minute in range(5):
+            with pytest.raises(ZeroDivisionError):
+                host.run()
+        assert [request.path for request in switch.requests] == ["/uuid/fail"] * 5
+    assert told(hook) == ["own_fault"], "once a day"
+    assert "a run of the watch failed: ZeroDivisionError" in hook.requests[0].json["body"]
+    monkeypatch.undo()
+    host.run()
+    assert told(hook) == ["own_fault"]
 
 
 def test_a_switch_that_is_dead_harms_nothing(tmp_path: Path, app: Web, hook: Web) -> None:

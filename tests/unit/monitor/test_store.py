@@ -125,7 +125,7 @@ def test_a_good_copy_is_kept_every_hour(where: Paths) -> None:
     copy = where.state / "state.json.1"
     saved(where, T0, "first")
     assert not copy.exists()
-    for minute in range(1, 62):
+    for minute in range(1, 91):
         saved(where, T0 + 60 * minute, f"minute {minute}")
     assert json.loads(copy.read_bytes())["memory"] == {"mark": "minute 60"}
 

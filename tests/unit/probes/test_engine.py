@@ -326,7 +326,8 @@ def test_passwords_of_the_spec_itself_are_hidden_too(tmp_path: Path) -> None:
     password.write_text("from-a-file\n", encoding="utf-8")
 
     def reflect(connection: Any, _number: int, asked: bytes) -> None:
-        connection.sendall(answer(asked + b" literal-password from-a-file"))
+        login = asked.partition(b"Authorization: ")[2].partition(b"\r\n")[0]
+        connection.sendall(answer(login + b" literal-password from-a-file"))
 
     with Server(reflect) as server:
         results = run(
@@ -340,6 +341,7 @@ def test_passwords_of_the_spec_itself_are_hidden_too(tmp_path: Path) -> None:
     assert "literal-password" not in json.dumps(results[0])
     assert "from-a-file" not in json.dumps(results[1])
     assert "dTpmcm9t" not in json.dumps(results[1])
+    assert results[1]["message"] == 'body is "Basic *** literal-password ***", not ~ "^HTTP"'
     assert (results[2]["status"], results[2]["reason"]) == ("unknown", "own_error")
     assert "cannot be read" in results[2]["message"]
 

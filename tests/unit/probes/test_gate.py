@@ -371,6 +371,10 @@ class TestBaseline:
             world = World({"web": [WARNING]})
             assert world.ask(success_threshold=1, fail_on="warning", baseline={"web": before}).passed is passed
 
+    def test_a_warning_does_not_excuse_what_is_critical(self) -> None:
+        world = World({"web": [BAD]})
+        assert not world.ask(success_threshold=1, fail_on="warning", baseline={"web": "warning"}).passed
+
     def test_a_new_probe_has_no_excuse(self) -> None:
         assert not World({"new": [BAD]}).ask(success_threshold=1, baseline={"other": "critical"}).passed
 

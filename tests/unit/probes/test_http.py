@@ -472,6 +472,7 @@ def test_parse_cookie() -> None:
         ("a=1; Path=/", "http://sub.x.test/", ""),
         ("a=1; Path=/; Domain=other.test", "http://other.test/", ""),
         ("a=1; Path=/; Secure", "http://x.test/", ""),
+        ("a=1; Path=/; Secure", "https://x.test/", ""),  # it was not set over https
         ("a=1; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT", "http://x.test/", ""),
         ("a=1; Path=/; Expires=Thu, 01-Jan-38 00:00:00 GMT", "http://x.test/", "a=1"),
         ("a=1; Path=/; Max-Age=0", "http://x.test/", ""),

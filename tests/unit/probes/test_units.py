@@ -58,7 +58,9 @@ def test_restarts_of_the_day() -> None:
     assert count(0, 180, "b") == 2  # made anew
     assert count(3, 240, "b") == 5
     assert count(1, 300, "b") == 6  # started by hand: its count begins again
-    assert count(1, DAY - 60, "b") == 6
+    assert count(2, 360, "c") == 8  # made anew, and restarted more often already
+    assert count(1, 420, "b") == 9
+    assert count(1, DAY - 60, "b") == 9
     assert count(2, DAY + 600, "b") == 1
     assert count(2, 3 * DAY, "b") == 0
 

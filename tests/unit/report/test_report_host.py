@@ -111,6 +111,13 @@ def test_what_the_last_release_wrote_down(tmp_path: Path) -> None:
     assert not _report_host.collect(config, root=str(tmp_path))["releases"]["shop"]["releasing"]
 
 
+def test_the_time_of_the_file_tells_since_when_a_version_is_live(tmp_path: Path) -> None:
+    write(tmp_path, "r.json", '{"version": "1.4.0"}')
+    os.utime(tmp_path / "r.json", (1763000000, 1763000000))
+    found = _report_host.collect({"projects": {"shop": {"release_file": "/r.json"}}}, root=str(tmp_path))["releases"]
+    assert (found["shop"]["version"], found["shop"]["at"]) == ("1.4.0", 1763000000)
+
+
 @pytest.mark.parametrize("content", ["", "{torn", "[]", "null", '{"version": {"a": 1}, "at": []}', "[" * 10000])
 def test_a_damaged_release_file_says_nothing(tmp_path: Path, content: str) -> None:
     write(tmp_path, "r.json", content)

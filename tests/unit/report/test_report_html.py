@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ def small_fleet() -> list[dict[str, Any]]:
     return [*hosts, _report_read.missing("vps98", "timeout"), _report_read.read(b"{}", "vps99")]
 
 
-WORLDS = {
+WORLDS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "well": lambda: [world.one()],
     "morning": lambda: [world.one("morning")],
     "no-data": lambda: [world.no_data()],

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -90,14 +91,15 @@ def test_bars_are_those_of_the_reference() -> None:
 
 
 def case(name: str) -> list[dict[str, Any]]:
-    return {
+    cases: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "well": lambda: [world.one()],
         "two": lambda: world.fleet(2, 0),
         "morning": lambda: [world.one("morning")],
         "silent": lambda: [world.one(), {**world.one(name="vps2"), "run": NOW - 10800}, _report_read.missing("vps3")],
         "blip": lambda: [world.one("blip", projects=["techplus"])],
         "nobody": list,
-    }[name]()
+    }
+    return cases[name]()
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ TROUBLES: dict[str, tuple[tuple[str, str, str, str, float], ...]] = {
         ("niasotac.backup.database", "critical", "stale", "firing", 5.0),
         ("host.disk", "warning", "threshold", "firing", 11.5),
     ),
+    "readme": (("techplus.health", "critical", "timeout", "escalated", 3.2),),
     "blip": (("health", "critical", "status", "pending", 0.03),),
     "flap": (("redis.main", "warning", "latency", "flapping", 2.0),),
     "late": (("backup.database", "critical", "stale", "firing", 7.0),),
@@ -167,7 +168,7 @@ def usual(spec: Data) -> tuple[float, str, float | None]:
 def details(spec: Data, rng: random.Random, now: float) -> Data:
     """What the checks tell beside their value."""
     project = spec["project"]
-    return {
+    found: dict[str, Data] = {
         "containers": {
             "version": f"1.{len(project)}.{rng.randrange(9)}",
             "started_at": _report_data.rfc3339(now - rng.randrange(2, 30) * DAY),
@@ -183,7 +184,8 @@ def details(spec: Data, rng: random.Random, now: float) -> Data:
         "cpu": {"iowait_pct": 1.2, "steal_pct": 0.4},
         "load": {"per_cpu": 0.3},
         "queue": {"oldest_s": 9.0, "active": 3, "failed": 2, "workers": 2, "paused": False},
-    }.get(spec["type"], {})
+    }
+    return found.get(spec["type"], {})
 
 
 class Host:
@@ -291,6 +293,7 @@ class Host:
         probes = {}
         for spec in self.config["probes"]:
             trouble = self.troubles.get(spec["name"])
+            value: float | None
             value, unit, latency = usual(spec)
             if spec["type"] == "tls":
                 value = self.rng.choice([88.0, 74.0, 61.0, 61.0, 47.0, 33.0])
@@ -299,7 +302,7 @@ class Host:
             if trouble:
                 status, reason, since = trouble[1], trouble[2], self.now - trouble[4] * 3600
                 alert |= {"state": trouble[3], "since": since, "severity": status, "notified": 2}
-                alert |= {"next": self.now + 2700, "min": value, "max": value * 1.4}
+                alert |= {"next": self.now + 2700, "min": value, "max": value and value * 1.4}
                 if spec["type"] == "backup":
                     value = 31 * 3600.0
                     alert["acked"] = {"by": "Awa", "at": self.now - 3000, "until": self.now + 3 * 3600}
@@ -333,7 +336,7 @@ class Host:
                     "details": more,
                     "log": [f"password={SECRET}"],
                     "checked_at": self.now - 20,
-                    "tls": {"days": value, "chain_days": value + 900} if spec["type"] == "tls" else {},
+                    "tls": {"days": value, "chain_days": 961.0} if spec["type"] == "tls" else {},
                 },
                 "alert": alert,
             }

@@ -118,7 +118,7 @@ def places(tmp_path: Path) -> Places:
                     "shop.api": {
                         "status": "critical",
                         "since": NOW - 600,
-                        "result": {"reason": "status", "message": f"status is 502, body {VAULT_SECRET}"},
+                        "result": {"reason": "status", "message": f"status is 502, body {VAULT_SECRET} {ENV_SECRET}"},
                         "alert": {"state": "firing"},
                     },
                     "shop.fine": {"status": "ok", "since": NOW, "result": {"reason": "", "message": "12 ms"}},
@@ -141,7 +141,7 @@ def places(tmp_path: Path) -> Places:
         "log/nginx/shop-web-access.log": f"GET /reset?token={FILE_SECRET}xyz HTTP/2\n",
         "log/nginx/other-access.log": "somebody else's visitors\n",
         "log/apt/history.log": "Install: nginx\n",
-        "docker/volumes/shop_logs/_data/app.log": f"login failed for {VAULT_SECRET}\n" * 3,
+        "docker/volumes/shop_logs/_data/app.log": f"login failed for {VAULT_SECRET} {FILE_SECRET}\n" * 3,
         "docker/volumes/other_logs/_data/app.log": "not ours\n",
         "extra/deep/import.log": "imported 5\n",
     }
@@ -210,7 +210,7 @@ def test_no_secret_is_in_it(files: dict[str, str]) -> None:
 def test_what_the_watch_knows(files: dict[str, str]) -> None:
     lines = files["monitor/probes.txt"].splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["warning", "critical", "ok"]
-    assert "shop.api: status status is 502, body ***" in files["monitor/probes.txt"]
+    assert "shop.api: status status is 502, body *** ***" in files["monitor/probes.txt"]
     assert "other.api" not in files["monitor/state.json"]
     assert "unfinished" not in files["monitor/state.json"]
     assert "firing" in files["monitor/history.jsonl"]
@@ -234,7 +234,7 @@ def test_logs_releases_and_the_machine(files: dict[str, str], places: Places) ->
     assert "nginx/shop-web-access.log" in files
     assert "nginx/other-access.log" not in files
     logs = {name.rpartition("_")[2]: text for name, text in files.items() if name.startswith("logs/")}
-    assert logs["app.log"] == "login failed for ***\n" * 3
+    assert logs["app.log"] == "login failed for *** ***\n" * 3
     assert logs["import.log"] == "imported 5\n"
     assert json.loads(files["releases/release.json"]) == {"version": "1.4.0"}
     assert json.loads(files["releases/compose.json"])["services"]["web"]["environment"] == {"A": "***", "B": "***"}
@@ -310,6 +310,20 @@ def test_bounded_in_size(places: Places, engine: None) -> None:
     small = _incident.collect(asked(file_bytes=8192, total_bytes=20_000), "vps1", places)
     assert sum(len(text) for path, text in unpacked(small).items() if path != "index.md") <= 20_000
     assert any("were used up" in one.why for one in small.missing)
+
+
+def test_what_is_cut_starts_with_a_whole_line(places: Places) -> None:
+    """Half a line may hold half a secret, which nobody would recognise."""
+    line = json.dumps({"t": NOW - 60, "k": "event", "message": "x" * 90})
+    (places.state / "monitor/history/2026-11-21.jsonl").write_text(f"{line}\n" * 300)
+    parts = {part.path: part for part in _incident.collect(asked(file_bytes=4096), "vps1", places).parts}
+    assert parts["monitor/history.jsonl"].cut
+    assert set(parts["monitor/history.jsonl"].text.splitlines()) == {line}
+    whole = {part.path: part for part in _incident.collect(asked(), "vps1", places).parts}
+    assert parts["host/overview.txt"].cut
+    assert not whole["host/overview.txt"].cut
+    first = parts["host/overview.txt"].text.splitlines()[0]
+    assert first.partition(":")[0] in {line.partition(":")[0] for line in whole["host/overview.txt"].text.splitlines()}
 
 
 def test_bounded_in_time(places: Places, engine: None) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 from ansible_collections.quai.ops.plugins.module_utils._probe_types import TYPES
 from ansible_collections.quai.ops.plugins.modules import health_probe
+from ansible_collections.quai.ops.plugins.plugin_utils import _carried
 
 ROOT = Path(__file__).parents[4]
 SECRET = "s3cr3t/p%40ss wörd"
@@ -116,7 +118,7 @@ def test_bad_before_and_after(ask: Run, web: str) -> None:
     after = ask([bad], baseline=earlier(bad))
     assert not after.get("failed")
     assert after["ok"] is True
-    assert "it was critical before already" in str(after["warnings"])
+    assert "it was critical before already" in str(after.get("warnings")), after
     assert ask([bad], baseline=earlier(good))["failed"]
 
 
@@ -149,10 +151,48 @@ def test_options_that_cannot_be(ask: Run, options: dict[str, Any], message: str)
     assert result["msg"].startswith(f"nothing was asked: {message}")
 
 
-def test_ansible_sends_every_check() -> None:
-    """The engine imports checks by their names, which Ansible does not see."""
-    needed = {kind.check.split(":")[0] for kind in TYPES.values()}
-    assert {module.__name__.rpartition(".")[2] for module in health_probe.carried()} == needed
+# Imports what was sent for each type, in a Python that knows nothing else.
+CHILD = f"""
+from __future__ import annotations
+import json, sys
+from importlib import import_module
+from importlib.abc import InspectLoader
+from importlib.machinery import ModuleSpec
+from typing import Mapping
+PACKAGE = {health_probe.PACKAGE!r}
+{inspect.getsource(health_probe.Carried)}
+class Parents(InspectLoader):
+    def find_spec(self, name, path=None, target=None):
+        return ModuleSpec(name, self, is_package=True) if PACKAGE.startswith(name + ".") else None
+    def get_source(self, name):
+        return ""
+for kind, sources in json.load(sys.stdin).items():
+    sys.meta_path[:0] = [Carried(sources), Parents()]
+    for name in sources:
+        import_module(PACKAGE + "." + name)
+    del sys.meta_path[:2]
+    for name in [name for name in sys.modules if name.startswith("ansible")]:
+        del sys.modules[name]
+    print(kind)
+"""
+
+
+def test_the_action_sends_what_each_type_needs_and_no_more() -> None:
+    sent = {kind: _carried.closure(_carried.names({"probes": [{"name": "x", "type": kind}]})) for kind in TYPES}
+    for kind, sources in sent.items():
+        assert TYPES[kind].check.split(":")[0] in sources
+        assert len(sources) < 20
+    assert "_probe_mysql" not in sent["http"]
+    done = subprocess.run(
+        [sys.executable, "-ISc", CHILD], input=json.dumps(sent), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == list(TYPES)
+
+
+@pytest.mark.parametrize("wrong", [None, "text", [5], [{"type": "no such"}], [{}]])
+def test_the_action_leaves_mistakes_to_the_module(wrong: Any) -> None:
+    assert set(_carried.CORE) <= _carried.names({"probes": wrong})
 
 
 def test_metrics(ask: Run, web: str, tmp_path: Path) -> None:
