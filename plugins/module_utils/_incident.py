@@ -376,7 +376,7 @@ class _Collector:
             ("version", "version du moteur", "version of the engine"),
             ("images/json", "images présentes et leurs dates", "images that are there, and their dates"),
         ):
-            self._ask(f"/{what}", f"containers/{what.split('/')[0]}.json", french, english)
+            self._ask(f"/{what}", f"containers/{what.split('/', maxsplit=1)[0]}.json", french, english)
         self._events()
         if not mine:
             self.lack("containers", f"the engine has no container of the project {self.asked.project}")

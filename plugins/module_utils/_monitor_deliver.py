@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import ssl
     from email.message import EmailMessage
 
-    from ansible_collections.quai.ops.plugins.module_utils._probe_net import Connection
-
 SENDMAIL: Final = "/usr/sbin/sendmail"
 SLACK_MOST: Final = 3500  # characters; longer texts are folded or refused
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
@@ -330,21 +328,22 @@ def request(
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
     ca_file: str = "",
-    most: int = 65536,
+    most: int = 1048576,
 ) -> tuple[int, bytes]:
-    """Make one request within C(seconds). Returns status and body. Raises DeliveryFailed, which never has the URL."""
-    from ansible_collections.quai.ops.plugins.module_utils._probe_base import Context, OwnFault, ProbeFailed
-    from ansible_collections.quai.ops.plugins.module_utils._probe_net import dial as connect
-    from ansible_collections.quai.ops.plugins.module_utils._probe_net import split_host
+    """Make one request within C(seconds). Returns status and body. Raises DeliveryFailed, which never has the URL.
 
-    scheme, _colon, rest = url.partition("://")
-    if scheme not in ("http", "https") or not rest or any(one <= " " for one in url):
-        raise DeliveryFailed("its address is not http:// or https://")
-    cut = min((at for at in (rest.find(one) for one in "/?#") if at >= 0), default=len(rest))
-    authority, path = rest[:cut].rpartition("@")[2], rest[cut:].partition("#")[0]
-    if not path.startswith("/"):
-        path = f"/{path}"
-    lines = [f"{method} {path} HTTP/1.1", f"Host: {authority}", "Connection: close", "User-Agent: quai-monitor"]
+    An answer of more than C(most) bytes is a failure.
+    """
+    from ansible_collections.quai.ops.plugins.module_utils._probe_base import Context, OwnFault, ProbeFailed
+    from ansible_collections.quai.ops.plugins.module_utils._probe_http import exchange, parse_url
+    from ansible_collections.quai.ops.plugins.module_utils._probe_net import dial as connect
+
+    try:
+        address = parse_url(url)
+    except OwnFault:
+        raise DeliveryFailed("its address is not http:// or https://") from None
+    lines = [f"{method} {address.target} HTTP/1.1", f"Host: {address.authority()}"]
+    lines += ["Connection: close", "User-Agent: quai-monitor"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     if body or method == "POST":
         lines.append(f"Content-Length: {len(body)}")
@@ -352,67 +351,16 @@ def request(
         raise DeliveryFailed("a header has a line break in its value")
     context = Context(seconds)
     try:
-        host, port = split_host(authority, 443 if scheme == "https" else 80)
-        with connect({}, context, host=host, port=port) as connection:
-            if scheme == "https":
-                connection.start_tls({"verify": True, "ca_file": ca_file, "sni": "", "x509_strict": False}, host)
-            connection.send("\r\n".join([*lines, "", ""]).encode("utf-8") + body)
-            return _answer(connection, most)
+        with connect({}, context, host=address.host, port=address.port) as connection:
+            if address.scheme == "https":
+                trust = {"verify": True, "ca_file": ca_file, "sni": "", "x509_strict": False}
+                connection.start_tls(trust, address.host)
+            answer = exchange(connection, "\r\n".join([*lines, "", ""]).encode("utf-8") + body, method, most)
     except ProbeFailed as failed:
         raise DeliveryFailed(failed.message) from None
     except (OwnFault, UnicodeError) as fault:
         raise DeliveryFailed(str(fault)) from None
-
-
-def _answer(connection: Connection, most: int) -> tuple[int, bytes]:
-    """Status and body of an answer; at most C(most) bytes of it."""
-    from ansible_collections.quai.ops.plugins.module_utils._probe_base import ProbeFailed
-
-    while True:
-        version, _space, rest = connection.recv_line().partition(b" ")
-        if not version.startswith(b"HTTP/1.") or not rest[:3].isdigit():
-            raise ProbeFailed("proto", f"{connection.label} does not answer in HTTP")
-        status = int(rest[:3])
-        headers = {}
-        while True:
-            line = connection.recv_line()
-            if not line:
-                break
-            name, _colon, value = line.partition(b":")
-            headers[name.strip().lower()] = value.strip().lower()
-        if status >= 200:
-            break
-    if headers.get(b"transfer-encoding") == b"chunked":
-        return status, _chunks(connection, most)
-    length = headers.get(b"content-length", b"")
-    if status in (204, 304):
-        return status, b""
-    body = b""
-    while len(body) < (min(int(length), most) if length.isdigit() else most):
-        some = connection.recv_some()
-        if not some:
-            if length.isdigit():
-                raise ProbeFailed("reset", f"{connection.label} sent {len(body)} of {int(length)} bytes")
-            break
-        body += some
-    return status, body[:most]
-
-
-def _chunks(connection: Connection, most: int) -> bytes:
-    from ansible_collections.quai.ops.plugins.module_utils._probe_base import ProbeFailed
-
-    body = b""
-    while len(body) < most:
-        try:
-            size = int(connection.recv_line().partition(b";")[0], 16)
-        except ValueError:
-            raise ProbeFailed("proto", f"{connection.label} sent a chunk without its size") from None
-        if size == 0:
-            break
-        body += connection.recv_exactly(min(size, most))
-        if size <= most:
-            connection.recv_line()
-    return body[:most]
+    return answer.status, answer.body
 
 
 __all__ = ["SENDMAIL", "Sender", "compose", "dial", "fill", "hide", "request"]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable, Final, NamedTuple
@@ -110,10 +110,15 @@ def _record(message: Message, order: int, now: float) -> dict[str, Any]:
 
 
 def _store(where: Paths, name: str, record: Mapping[str, Any]) -> bool:
-    for home in _homes(where):
+    """Write a record to the disk or else to memory. What memory has is younger, so it goes when the disk takes one."""
+    homes = _homes(where)
+    for number, home in enumerate(homes):
         with suppress(OSError):
             (home / "outbox").mkdir(mode=0o700, parents=True, exist_ok=True)
             replace(home / "outbox" / name, dumps(record))
+            for other in homes[number + 1 :]:
+                with suppress(OSError):
+                    (other / "outbox" / name).unlink()
             return True
     return False
 
@@ -142,12 +147,20 @@ def waiting(where: Paths) -> list[Item]:
                 items[path.name] = Item(path, {**_record(message, 0, 0), **record, "order": int(record["order"])})
                 if not all(isinstance(message[key], str) for key in ("id", "channel", "subject", "body")):
                     raise ValueError("a message's parts are texts")
-            except FileNotFoundError:
-                continue
+            except OSError:
+                continue  # delivered meanwhile, or unreadable: it must not hold up the others
             except (ValueError, KeyError, TypeError):
                 items.pop(path.name, None)
                 with suppress(OSError):
                     path.replace(path.with_suffix(".damaged"))
+    if items:
+        # A full disk may have left two copies of a message. When one was delivered, both were.
+        for home in _homes(where):
+            for name in {path.name for path in _files(home / "delivered")}.intersection(items):
+                del items[name]
+                for other in _homes(where):
+                    with suppress(OSError):
+                        (other / "outbox" / name).unlink()
     # A digest stands for its members from the moment at which it is stored.
     covered = {_file(one) for item in items.values() for one in item.record["members"]}
     for home in _homes(where):
@@ -245,6 +258,7 @@ class _Round:
     def channel(self, name: str, items: Sequence[Item]) -> list[Item]:
         """Deliver what waits for one channel. Returns what goes by another one from now on."""
         queue = self._fold(name, self._drop_old(items))
+        sent: set[str] = set()
         for item in queue:
             if not _due(item, self.now):
                 if item.record["refused"]:
@@ -266,7 +280,8 @@ class _Round:
             tally["sent"] += 1
             tally.update(error="", ok_at=self.now)
             _remember(item, self.where.run)
-        return self._detours(queue)
+            sent.add(item.path.name)
+        return self._detours([item for item in queue if item.path.name not in sent])
 
     def _failed(self, item: Item, error: DeliveryFailed) -> None:
         record = item.record
@@ -281,8 +296,6 @@ class _Round:
         made = []
         failing: Item | None = None
         for item in queue:
-            if not item.path.exists():
-                continue  # delivered
             record = item.record
             if failing is None and not record["refused"] and record["attempts"] >= DETOUR_AFTER:
                 failing = item
@@ -463,12 +476,6 @@ def channels(where: Paths) -> dict[str, dict[str, Any]]:
     return {}
 
 
-def known(where: Paths, ids: Iterable[str]) -> Collection[str]:
-    """Return those of C(ids) that wait or were delivered."""
-    names = {path.name for home in _homes(where) for part in ("outbox", "delivered") for path in _files(home / part)}
-    return {one for one in ids if _file(one) in names}
-
-
 _DETOUR_WORDS: Final = {
     "en": "Sent here too, because the channel {channel} failed {count} times: {error}",
     "fr": "Envoyé ici aussi, car le canal {channel} a échoué {count} fois : {error}",
@@ -502,7 +509,6 @@ __all__ = [
     "channels",
     "deliver",
     "forget",
-    "known",
     "put",
     "waiting",
 ]

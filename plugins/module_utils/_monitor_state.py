@@ -221,7 +221,10 @@ def advance(
 
 
 def acknowledge(state: State, name: str, *, by: str, until: float, now: float, config: Mapping[str, Any]) -> Outcome:
-    """Somebody works on it: until C(until), nothing is sent of this alert but its end. Raises Refused."""
+    """Somebody works on it: until C(until), nothing is sent of this alert but its end. Raises Refused.
+
+    A warning that becomes critical ends its acknowledgement, because that is more than what was acknowledged.
+    """
     _check_person(by)
     _check_until(until, now, "an acknowledgement")
     run = _Run(state, config, now)
@@ -232,7 +235,7 @@ def acknowledge(state: State, name: str, *, by: str, until: float, now: float, c
     if alert["state"] not in OPEN:
         known = ", ".join(sorted(run.open())) or "none"
         raise Refused(f"{name} has no open alert (it is {alert['state']}); alerts that are open now: {known}")
-    alert["acked"] = {"by": by, "at": now, "until": until}
+    alert["acked"] = {"by": by, "at": now, "until": until, "level": alert["level"]}
     alert["acks"] += 1
     item = run.item("ack", name, by=by, until=until)
     run.event("ack", name, by=by, until=until)
@@ -590,8 +593,12 @@ class _Run:
         if gate:
             if gate in ("dependency", "uplink") and not perhaps:
                 alert["wait"] = rules.failures
-        elif not alert["acked"]["until"]:
-            policy = policy_of(rules.spec, self.config)
+            return
+        policy = policy_of(rules.spec, self.config)
+        if alert["acked"].get("level") == "warning" and alert["level"] == "critical":
+            alert["acked"] = _NOT_ACKED  # less than this was acknowledged
+            self._put_off(alert, policy)
+        if not alert["acked"]["until"]:
             if was_suppressed and alert["notified"] and alert["next"] <= self.now:
                 alert["next"] = self.now + policy.respond_within
             if alert["notified"]:
@@ -753,10 +760,9 @@ class _Run:
         """The watch itself cannot ask: that is told once, to those who look after the watch."""
         if alert["unknown"] < UNKNOWN_RUNS or alert["fault"] or quiet:
             return
-        alert["fault"] = True
         if alert["fault_at"] and self.now - alert["fault_at"] < FAULT_AGAIN:
-            return
-        alert["fault_at"] = self.now
+            return  # if it lasts until then, it is told then
+        alert["fault"], alert["fault_at"] = True, self.now
         self.event("own_fault", name)
         channels = _mapping(self.config.get("channels"))
         told = [one for one in _names(self.config.get("own_fault_channels")) if one in channels] or sorted(channels)
@@ -1097,7 +1103,8 @@ def _fitting(value: Any, template: Mapping[str, Any]) -> dict[str, Any]:
     for key, default in template.items():
         have = clean.get(key, _MISSING)
         kind = type(default)
-        if type(have) is kind or (_is_number(have) and (default is None or kind in _NUMBERS)):
+        same = isinstance(have, kind) and isinstance(have, bool) == isinstance(default, bool)
+        if same or (_is_number(have) and (default is None or kind in _NUMBERS)):
             continue
         clean[key] = default
     return clean

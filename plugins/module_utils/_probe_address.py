@@ -8,6 +8,7 @@ Read by hand: the parts that are wrong are named without showing the address, be
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -62,7 +63,7 @@ def _host_and_port(place: str) -> tuple[str, int]:
     if not port:
         return host, 0
     # Not shown: what follows a colon here may be half of a password with an unencoded @ or /.
-    if not port.isdigit() or not 0 < int(port) < 65536:
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
         raise OwnFault(
             "url: its port is no number from 1 to 65535; are @, / and : in the password written as %40, %2F, %3A?"
         )

@@ -20,13 +20,17 @@ REASONS: Final = (
 )
 # How a probe can end, from good to bad; unknown means that the prober itself could not ask.
 STATUSES: Final = ("ok", "degraded", "warning", "critical", "unknown")
+# What stands where a text was shortened.
+CUT: Final = "…"
 
 Spec = dict[str, Any]
 Memory = dict[str, Any]
 
 
 class ProbeFailed(Exception):
-    """What was asked is bad. C(reason) is one of REASONS."""
+    """What was asked is bad. C(reason) is one of REASONS, C(status) how bad it is: one of STATUSES."""
+
+    status = "critical"
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -52,6 +56,11 @@ class Found:
         self.ip = ""
         self.message = ""  # one line for people when all is well
         self.log: list[str] = []  # last lines of the unit or container, when it is bad
+
+
+def shorten(text: str, most: int) -> str:
+    """At most C(most) characters of a text. The mark at the cut tells that half a secret may stand before it."""
+    return text if len(text) <= most else text[: most - 1] + CUT
 
 
 class Context:
@@ -81,4 +90,4 @@ class Context:
         return left
 
 
-__all__ = ["REASONS", "STATUSES", "Context", "Found", "Memory", "OwnFault", "ProbeFailed", "Spec"]
+__all__ = ["CUT", "REASONS", "STATUSES", "Context", "Found", "Memory", "OwnFault", "ProbeFailed", "Spec", "shorten"]

@@ -16,7 +16,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Callable, Final
 
-from ansible_collections.quai.ops.plugins.module_utils._probe_base import Context, OwnFault, ProbeFailed, Spec
+from ansible_collections.quai.ops.plugins.module_utils._probe_base import Context, OwnFault, ProbeFailed, Spec, shorten
 from ansible_collections.quai.ops.plugins.module_utils._probe_units import read, restarts_of_day
 
 SOCKET: Final = "/var/run/docker.sock"
@@ -35,11 +35,11 @@ _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 
 
 class Refused(ProbeFailed):
-    """The engine answered with an error. C(status) is that of HTTP."""
+    """The engine answered with an error. C(code) is the status of HTTP."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__("missing" if status == 404 else "status", message)
-        self.status = status
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__("missing" if code == 404 else "status", message)
+        self.code = code
 
 
 class Engine:
@@ -65,7 +65,7 @@ class Engine:
         try:
             answer = json.loads(body) if body else None
         except ValueError:
-            answer = body[:200].decode("utf-8", "replace")
+            answer = shorten(body.decode("utf-8", "replace"), 200)
             if status < 300:
                 raise ProbeFailed("proto", f"the Docker engine answered {path} with no JSON: {answer!r}") from None
         if status >= 300:
@@ -151,7 +151,7 @@ class Engine:
         try:
             found: dict[str, Any] = self.get(f"/containers/{quote(name)}/json")
         except Refused as error:
-            if error.status == 404:
+            if error.code == 404:
                 raise ProbeFailed("missing", f"there is no container {name}") from None
             raise
         return found
@@ -161,10 +161,10 @@ class Engine:
         query = f"stdout=1&stderr=1&tail={lines}"
         status, body, _whole = self.request("GET", f"/containers/{found['Id']}/logs?{query}", most=256 * 1024)
         said = b"".join(part for _kind, part in frames(body, raw=is_tty(found))) if status == 200 else b""
-        result = [line.rstrip("\r")[:500] for line in said.decode("utf-8", "replace").splitlines()[-lines:]]
+        result = [shorten(line.rstrip("\r"), 500) for line in said.decode("utf-8", "replace").splitlines()[-lines:]]
         health = (found["State"].get("Health") or {}).get("Log") or []
         if health and health[-1].get("ExitCode"):
-            last = " ".join(str(health[-1].get("Output", "")).split())[:300]
+            last = shorten(" ".join(str(health[-1].get("Output", "")).split()), 300)
             result.append(f"last health check (exit {health[-1]['ExitCode']}): {last}")
         return result
 
@@ -219,25 +219,6 @@ def _days(year: int, month: int, day: int) -> int:
     era_year = year % 400
     of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
     return (year // 400) * 146097 + era_year * 365 + era_year // 4 - era_year // 100 + of_year - 719468
-
-
-def address(context: Context, name: str, path: str = "") -> str:
-    """Address at which a container is reached from this host; C(127.0.0.1) for one on the host's own network.
-
-    Raises ProbeFailed when there is no such container or it does not run.
-    """
-    found = engine(context, path).container(name)
-    state = found["State"]["Status"]
-    if state != "running":
-        raise ProbeFailed("missing", f"container {name} is {state}, not running")
-    if str((found.get("HostConfig") or {}).get("NetworkMode", "")) == "host":
-        return "127.0.0.1"
-    networks = (found.get("NetworkSettings") or {}).get("Networks") or {}
-    for network in sorted(networks):
-        for key in ("IPAddress", "GlobalIPv6Address"):
-            if networks[network].get(key):
-                return str(networks[network][key])
-    raise OwnFault(f"container {name} has no address of its own (networks: {', '.join(sorted(networks)) or 'none'})")
 
 
 def _restarts(context: Context, containers: Iterable[Mapping[str, Any]]) -> None:
@@ -401,6 +382,8 @@ def check_project(spec: Spec, context: Context) -> None:
             finished += 1
         if sick:
             unhealthy.append(name)
+    if finished == len(names):  # stopped, as far as one can tell: a project is there to run something
+        missing, finished = names, 0
     expected = len(names) - finished
     versioned = [one for name in spec["versioned"] for one in services.get(name, [])]
     versions = sorted({version for version in map(version_of, versioned) if version})
@@ -450,9 +433,9 @@ def execute(
     try:
         made = docker.send("POST", f"/containers/{quote(name)}/exec", wanted)["Id"]
     except Refused as error:
-        if error.status == 404:
+        if error.code == 404:
             raise ProbeFailed("missing", f"there is no container {name}") from None
-        if error.status == 409:
+        if error.code == 409:
             raise ProbeFailed("missing", f"container {name} does not run") from None
         raise
     try:
@@ -468,7 +451,7 @@ def execute(
         raise
     code = ended.get("ExitCode")
     if code in (126, 127) and b"OCI runtime exec failed" in out + err:
-        said = (out + err)[:200].decode("utf-8", "replace").strip()
+        said = shorten((out + err).decode("utf-8", "replace").strip(), 200)
         raise OwnFault(f"{command[0]} cannot be run in container {name}: {said}")
     if code is None:
         raise ProbeFailed("proto", f"the Docker engine does not say how {command[0]} ended in container {name}")
@@ -480,8 +463,8 @@ def _collect(parts: Iterator[bytes], most: int) -> tuple[bytes, bytes]:
     status, received = int(next(parts)), bytearray()
     kept = {1: bytearray(), 2: bytearray()}
     if status >= 300:
-        said = b"".join(parts)[:300].decode("utf-8", "replace")
-        raise OwnFault(f"the Docker engine did not start the command ({status}): {said.strip()}")
+        said = shorten(b"".join(parts).decode("utf-8", "replace").strip(), 300)
+        raise OwnFault(f"the Docker engine did not start the command ({status}): {said}")
     for part in parts:
         received += part
         while len(received) >= 8:
@@ -520,7 +503,6 @@ __all__ = [
     "VERSION_LABEL",
     "Engine",
     "Refused",
-    "address",
     "check_container",
     "check_project",
     "engine",

@@ -23,6 +23,7 @@ from threading import Thread
 from typing import Any, Callable, Final
 
 from ansible_collections.quai.ops.plugins.module_utils._probe_base import (
+    CUT,
     Context,
     Found,
     Memory,
@@ -46,9 +47,10 @@ GRACE_SECONDS: Final = 0.5
 # Between two tries of one probe.
 PAUSE_SECONDS: Final = 0.1
 HIDDEN: Final = "***"
-CUT: Final = "…"
 _SHORTEST_SECRET: Final = 4
-_USERINFO: Final = re.compile(r"^[a-z][a-z0-9+.-]*://[^/?#@:]*:([^/?#]*)@", re.IGNORECASE)
+_USERINFO: Final = re.compile(r"^[a-z][a-z0-9+.-]*://([^/?#]*)@", re.IGNORECASE)
+# What could forge a line, reorder a text, move a cursor, or be no UTF-8: control characters, surrogates, directions.
+_UNPRINTABLE: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _secret_options: dict[str, tuple[tuple[str, str], ...]] = {}
 _checks: dict[str, Callable[[Spec, Context], None]] = {}
@@ -79,9 +81,11 @@ def run_probes(
         previous=previous or {},
         now=time.time() if now is None else now,
     )
-    net = sys.modules.get(PACKAGE + "_probe_net")
-    if net is not None:
-        net.forget()  # names are resolved once in a run, not once for ever
+    if PACKAGE + "_probe_net" in sys.modules:
+        # Imported by its name and not taken from there: another thread may still be importing it, which this waits for.
+        from ansible_collections.quai.ops.plugins.module_utils import _probe_net
+
+        _probe_net.forget()  # names are resolved once in a run, not once for ever
     return run.all(max(1, min(concurrency, len(probes))), progress)
 
 
@@ -154,10 +158,19 @@ class _Run:
                 return
             spec = self._probes[index]
             self._limits[index] = time.monotonic() + _longest(spec)
-            result = self._probe(spec)
+            remembered = self._remembered(spec["name"])
+            result = self._probe(spec, remembered)
             if self._limits.pop(index, None) is None:
                 return  # given up meanwhile; another worker has taken this one's place
+            if self._memory is not None and remembered:
+                self._memory[spec["name"]] = remembered
             self._done.put((index, result))
+
+    def _remembered(self, name: str) -> Memory:
+        """A copy of what the check remembers: of one that is given up, nothing that it half changed is kept."""
+        kept = None if self._memory is None else self._memory.get(name)
+        copied: Memory = json.loads(json.dumps(kept)) if kept else {}
+        return copied
 
     def _next(self) -> Iterable[tuple[int, Result]]:
         """The next result, or those that are given up because nothing came in time."""
@@ -184,26 +197,18 @@ class _Run:
                 spec = self._probes[index]
                 took = now - limit + _longest(spec)
                 message = f"no end within {_longest(spec) - GRACE_SECONDS:g} s; given up"
-                self._part(spec["name"])
                 verdict = ("critical", "timeout", message)
                 found.append((index, self._result(spec, Found(), verdict, attempts=1, elapsed=took)))
                 self._workers -= 1
                 self._add(1)
         return found
 
-    def _part(self, name: str) -> None:
-        """What the lost check remembers it may still change; the caller gets a copy of its own."""
-        if self._memory is not None and name in self._memory:
-            with suppress(RuntimeError):  # it is changing it right now
-                self._memory[name] = json.loads(json.dumps(self._memory[name]))
-
-    def _probe(self, spec: Spec) -> Result:
+    def _probe(self, spec: Spec, remembered: Memory) -> Result:
         started = time.monotonic()
         attempts = 0
         first = ""
         reason_before = ""
         scrub = self._scrub
-        remembered: Memory = {} if self._memory is None else self._memory.get(spec["name"], {})
         while True:
             attempts += 1
             context = Context(spec["timeout"], remembered, self._now)
@@ -216,8 +221,7 @@ class _Run:
                 elapsed = time.monotonic() - asked
                 status, reason, message = self._judge(spec, context, elapsed, scrub.text)
             except ProbeFailed as failed:
-                # A subclass may say that what it found is only a warning.
-                status, reason, message = getattr(failed, "status", "critical"), failed.reason, failed.message
+                status, reason, message = failed.status, failed.reason, failed.message
             except OwnFault as fault:
                 status, reason, message = "unknown", "own_error", str(fault)
             except Exception as error:  # a mistake of a check must not take the other probes with it
@@ -234,8 +238,6 @@ class _Run:
             spec, context.found, (status, reason, message), attempts=attempts, elapsed=elapsed, scrub=scrub
         )
         result["checked_at"] = round(self._now + started - self._zero, 3)
-        if self._memory is not None and remembered:
-            self._memory[spec["name"]] = remembered
         return result
 
     def _judge(self, spec: Spec, context: Context, elapsed: float, hide: Callable[[str], str]) -> tuple[str, str, str]:
@@ -298,7 +300,7 @@ class _Run:
         }
         # What the specification says itself is not touched: a short secret may be a word like "high".
         for part in ("message", "tls", "http", "details", "log"):
-            result[part] = (scrub or self._scrub).clean(result[part])
+            result[part] = _printable((scrub or self._scrub).clean(result[part]))
         return result
 
 
@@ -430,13 +432,26 @@ class _Scrubber:
         return value
 
 
+def _printable(value: Any) -> Any:
+    """A copy of a JSON value whose texts are one line each, of characters that can be shown and sent."""
+    if isinstance(value, str):
+        return _UNPRINTABLE.sub(lambda found: " " if found.group().isspace() else "\ufffd", value)
+    if isinstance(value, dict):
+        return {_printable(key): _printable(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_printable(one) for one in value]
+    return value
+
+
 def _variants(secret: str) -> set[str]:
     found = {secret}
+    if "\n" in secret:  # it is shown line by line
+        found |= {line for line in map(str.strip, secret.splitlines()) if len(line) >= 2 * _SHORTEST_SECRET}
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", secret):
         from urllib.parse import quote, quote_plus
 
         found |= {quote(secret), quote(secret, safe=""), quote_plus(secret)}
-        found |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+        found |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
     return found
 
 
@@ -451,11 +466,7 @@ def _substitute(spec: Spec, secrets: Mapping[str, str]) -> tuple[Spec, list[str]
         if kind == "secret":
             resolved[option] = _filled(value, secrets, option)
             if option == "url":
-                match = _USERINFO.match(resolved[option])
-                if match is not None:
-                    from urllib.parse import unquote
-
-                    private += [match.group(1), unquote(match.group(1))]
+                private += _logins(resolved[option])
             elif option == "password":
                 private.append(resolved[option])
         elif kind == "map":
@@ -471,15 +482,34 @@ def _substitute(spec: Spec, secrets: Mapping[str, str]) -> tuple[Spec, list[str]
                 }
                 for step in value
             ]
+            for step in resolved[option]:
+                private += _logins(step["url"])
     if resolved.get("password_file"):
         resolved["password"] = _password_in(resolved["password_file"])
         resolved["password_file"] = ""
         private.append(resolved["password"])
     if resolved.get("user") and resolved.get("password"):
-        from base64 import b64encode
-
-        private.append(b64encode(f"{resolved['user']}:{resolved['password']}".encode()).decode())
+        private.append(_basic(f"{resolved['user']}:{resolved['password']}"))
     return resolved, private
+
+
+def _basic(login: str) -> str:
+    """A login as Basic authentication sends it."""
+    from base64 import b64encode
+
+    return b64encode(login.encode()).decode("ascii")
+
+
+def _logins(url: str) -> list[str]:
+    """What is secret in the user and password of an address; a user alone is a token."""
+    match = _USERINFO.match(url)
+    if match is None:
+        return []
+    from urllib.parse import unquote
+
+    user, colon, password = match.group(1).partition(":")
+    written = password if colon else user
+    return [written, unquote(written), _basic(unquote(match.group(1)))]
 
 
 def _options(kind: str) -> tuple[tuple[str, str], ...]:
@@ -546,7 +576,9 @@ def _secure(spec: Spec) -> bool:
 
 
 def _rounded(value: Any) -> float | int | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if isinstance(value, float) and not math.isfinite(value):  # JSON has no word for it
         return None
     return round(value, 3)
 

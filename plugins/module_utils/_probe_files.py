@@ -58,6 +58,7 @@ def check_backup(spec: Spec, context: Context) -> None:
     fields = context.found.fields
     fields.update(age_s=None, bytes=None, change_pct=None, shrunk=None, count=None)
     sentinel = _look(spec["success_file"]) if spec["success_file"] else None
+    age: float | None = None
     files: list[tuple[float, int, str]] = []
     if spec["glob"]:
         for path in expand(spec["glob"]):
@@ -76,13 +77,14 @@ def check_backup(spec: Spec, context: Context) -> None:
             raise ProbeFailed("missing", f"there is no backup: no file is {spec['glob']}")
         modified, size, newest = files[-1]
         _compare(spec, context, files)
-        if not spec["success_file"]:
+        if age is None:
             age = _age(context, newest, modified, "stale")
         if size == 0:
             raise ProbeFailed("empty", f"the newest backup, {newest}, is empty")
         if size < spec["min_bytes"]:
             raise ProbeFailed("size", f"the newest backup, {newest}, has {size} bytes, less than {spec['min_bytes']}")
-    _refuse_old(context, "the last backup", age, spec["max_age"], "stale")
+    if age is not None:  # the specification names one of the two
+        _refuse_old(context, "the last backup", age, spec["max_age"], "stale")
 
 
 def _compare(spec: Spec, context: Context, files: list[tuple[float, int, str]]) -> None:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Callable, Final, NamedTuple
 
-from ansible_collections.quai.ops.plugins.module_utils._probe_base import Context, OwnFault, ProbeFailed, Spec
+from ansible_collections.quai.ops.plugins.module_utils._probe_base import Context, OwnFault, ProbeFailed, Spec, shorten
 from ansible_collections.quai.ops.plugins.module_utils._probe_net import Connection, dial, split_host
 from ansible_collections.quai.ops.plugins.module_utils._probe_rules import Unknown
 from ansible_collections.quai.ops.plugins.module_utils._probe_spec import asked, unmet
@@ -25,6 +25,8 @@ _URL: Final = re.compile(
 )
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)(?: [^\r\n]*)?")
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# A time that is further ahead, in seconds, is none.
+FUTURE: Final = 300
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 
 
@@ -92,7 +94,8 @@ def parse_url(text: str) -> Url:
 
 
 def _without_user(text: str) -> str:
-    return re.sub(r"//[^/?#]*@", "//", text)
+    # Greedy: a password that is not encoded may have any character in it.
+    return re.sub(r"//.*@", "//", text, flags=re.DOTALL)
 
 
 def exchange(connection: Connection, request: bytes, method: str, max_body: int) -> Answer:
@@ -140,7 +143,7 @@ def _head(connection: Connection) -> bytes:
 
 
 def _excerpt(data: bytes) -> str:
-    return json.dumps(data[:40].decode("latin-1") + ("…" if len(data) > 40 else ""), ensure_ascii=False)
+    return json.dumps(shorten(data[:80].decode("latin-1"), 41), ensure_ascii=False)
 
 
 def _parse_head(head: bytes, label: str) -> tuple[int, dict[str, str], list[str]]:
@@ -153,7 +156,7 @@ def _parse_head(head: bytes, label: str) -> tuple[int, dict[str, str], list[str]
     for line in rest.decode("latin-1").split("\r\n") if rest else ():
         name, colon, value = line.partition(":")
         if not colon or not _TOKEN.fullmatch(name) or "\n" in value or "\r" in value or "\0" in value:
-            raise ProbeFailed("proto", f"{label}: {json.dumps(line[:40])} is no header")
+            raise ProbeFailed("proto", f"{label}: {json.dumps(shorten(line, 40), ensure_ascii=False)} is no header")
         name = name.lower()
         value = value.strip(" \t")
         if name == "set-cookie":
@@ -172,12 +175,13 @@ def _body(connection: Connection, headers: Mapping[str, str], max_body: int) -> 
     coding = headers.get("transfer-encoding", "").lower()
     if coding and coding != "identity":
         if coding != "chunked":
-            raise ProbeFailed("proto", f'{connection.label}: Transfer-Encoding "{coding[:40]}" was not asked for')
+            coding = shorten(coding, 40)
+            raise ProbeFailed("proto", f'{connection.label}: Transfer-Encoding "{coding}" was not asked for')
         return _chunks(connection, max_body)
     length = headers.get("content-length")
     if length is not None:
-        if not (length.isascii() and length.isdigit()):
-            raise ProbeFailed("proto", f'{connection.label}: Content-Length "{length[:40]}" is no number')
+        if not re.fullmatch(r"[0-9]{1,18}", length):
+            raise ProbeFailed("proto", f'{connection.label}: Content-Length "{shorten(length, 40)}" is no number')
         size = int(length)
         if size > max_body:
             raise ProbeFailed("size", f"a body of {size} bytes, more than max_body ({max_body})")
@@ -290,8 +294,8 @@ _DATE: Final = r"(\d{1,2})[ -]([A-Za-z]{3})[a-z]*[ -](\d{4}|\d\d)\s+(\d\d):(\d\d
 
 def _ended(attributes: Mapping[str, str], now: float) -> bool:
     age = attributes.get("max-age", "")
-    if re.fullmatch(r"-?\d+", age):
-        return int(age) <= 0
+    if re.fullmatch(r"-?[0-9]+", age):
+        return age[0] == "-" or not age.strip("0")
     match = re.search(_DATE, attributes.get("expires", ""))
     if match is None or match.group(2).lower() not in _MONTHS:
         return False
@@ -347,7 +351,8 @@ def _joined(base: Url, location: str) -> Url:
     try:
         return parse_url(urljoin(base.text(), location))._replace(user=base.user)
     except (OwnFault, ValueError):
-        raise ProbeFailed("redirect", f'"{_without_user(location)[:80]}" is no address to go on to') from None
+        place = shorten(_without_user(location), 80)
+        raise ProbeFailed("redirect", f'"{place}" is no address to go on to') from None
 
 
 def _place(url: Url) -> str:
@@ -460,14 +465,14 @@ def _tell(spec: Spec, answer: Answer, redirects: int, context: Context) -> None:
     fields["cookie"] = _cookie_field(answer)
     names = asked(spec)
     body = answer.body
-    if answer.headers.get("content-encoding", "identity") != "identity" and names & {"body", *_JSON}:
+    if body and answer.headers.get("content-encoding", "identity").lower() != "identity" and names & {"body", *_JSON}:
         body = _inflated(answer, spec["max_body"])
     if "body" in names:
         fields["body"] = _decoded(body, answer.headers.get("content-type", ""))
     if names & _JSON:
         try:
             document = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):  # RecursionError: thousands of brackets
             document = Unknown(
                 f"the body is not JSON, it begins with {_excerpt(body)}" if body else "the body is empty"
             )
@@ -481,18 +486,31 @@ _JSON: Final = frozenset({"json", "json_age_s"})
 def _inflated(answer: Answer, limit: int) -> bytes:
     import zlib
 
+    stream = zlib.decompressobj(47)
     try:
-        return zlib.decompressobj(47).decompress(answer.body, limit)
+        body = stream.decompress(answer.body, limit + 1)
     except zlib.error:
-        coding = answer.headers["content-encoding"][:40]
+        coding = shorten(answer.headers["content-encoding"], 40)
         raise ProbeFailed("proto", f'the body cannot be read: Content-Encoding "{coding}" was not asked for') from None
+    # Of a part of it nothing follows: what must not be in it may be in the rest.
+    if len(body) > limit:
+        raise ProbeFailed("size", f"a body of more than max_body ({limit} bytes) when it is decompressed")
+    if not stream.eof:
+        raise ProbeFailed("proto", "the compressed body ends too early")
+    return body
+
+
+# Those of the web: among Python's are some that need minutes for a megabyte.
+_CHARSET: Final = (
+    r"""charset\s*=\s*["']?((?:utf-(?:8|16|32)|iso-8859|windows|us-ascii|koi8|gb|big5|euc|shift_jis)[\w-]*)"""
+)
 
 
 def _decoded(body: bytes, content_type: str) -> str:
-    match = re.search(r'charset\s*=\s*"?([A-Za-z0-9_.:-]+)', content_type)
+    match = re.search(_CHARSET, content_type, re.IGNORECASE)
     try:
         return body.decode(match.group(1) if match else "utf-8", "replace")
-    except LookupError:
+    except (LookupError, UnicodeError):
         return body.decode("utf-8", "replace")
 
 
@@ -521,10 +539,15 @@ def _ages(document: Any, now: float) -> Callable[[str], Any]:
         value = document if isinstance(document, Unknown) else walk(document, tuple(rest.split(".")))
         if isinstance(value, Unknown) or value is None:
             return value
+        stamp: float | int | None = _timestamp(value) if isinstance(value, str) else None
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return now - value
-        stamp = _timestamp(value) if isinstance(value, str) else None
-        return Unknown("it is no time of RFC 3339 and no number of seconds") if stamp is None else now - stamp
+            stamp = value
+        if stamp is None:
+            return Unknown("it is no time of RFC 3339 and no number of seconds")
+        # What is in milliseconds would be below every limit, and so good, for ever. NaN is not below anything.
+        if not stamp <= now + FUTURE:
+            return Unknown("it is in the future; is it in milliseconds, or is a clock wrong?")
+        return max(0.0, now - max(stamp, 0))
 
     return age
 

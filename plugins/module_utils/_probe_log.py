@@ -22,7 +22,14 @@ from binascii import crc32
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable, Final, NamedTuple, Optional
 
-from ansible_collections.quai.ops.plugins.module_utils._probe_base import Context, Memory, OwnFault, ProbeFailed, Spec
+from ansible_collections.quai.ops.plugins.module_utils._probe_base import (
+    Context,
+    Memory,
+    OwnFault,
+    ProbeFailed,
+    Spec,
+    shorten,
+)
 
 # Longer lines are cut, so that no expression can take for ever on one.
 LINE: Final = 65536
@@ -68,7 +75,7 @@ class Matcher:
         self.new += 1
         self.last = max(self.last or 0.0, self._context.now if at is None else at)
         if len(self.samples) < SAMPLES:
-            self.samples.append(text.strip()[:SAMPLE])
+            self.samples.append(shorten(text.strip(), SAMPLE))
 
     @property
     def full(self) -> bool:
@@ -326,9 +333,11 @@ def _read_on(entry: dict[str, Any], path: str, matcher: Matcher, *, to_the_end: 
         if seen.st_size == entry["offset"]:
             entry["mtime"] = seen.st_mtime
             return
-
-        _lines(entry, lambda start, size: os.pread(handle, size, start), matcher, to_the_end=to_the_end)
-        _remember(entry, handle)
+        try:
+            _lines(entry, lambda start, size: os.pread(handle, size, start), matcher, to_the_end=to_the_end)
+        finally:
+            # Also when the time is over: an offset without its digests would look like another file.
+            _remember(entry, handle)
     finally:
         os.close(handle)
 
@@ -494,7 +503,7 @@ def _follow_container(name: str, context: Context, matcher: Matcher, back: float
     query = f"stdout=1&stderr=1&timestamps=1&since={seconds}.{nanoseconds:09d}"
     status, body, whole = engine.request("GET", f"/containers/{found['Id']}/logs?{query}", most=matcher.budget)
     if status >= 300:
-        said = body[:200].decode("utf-8", "replace").strip()
+        said = shorten(body.decode("utf-8", "replace").strip(), 200)
         raise OwnFault(f"the engine cannot read the log of container {name} ({status}): {said}")
     text = b"".join(part for _kind, part in docker.frames(body, raw=docker.is_tty(found)))
     lines = text.split(b"\n")
@@ -537,7 +546,7 @@ def _follow_unit(unit: str, context: Context, matcher: Matcher) -> int:
         command += [f"--since=@{memory['from']}"]
     done = units.run(context, command, environment={"LC_ALL": "C"}, most=matcher.budget, cut=True)
     if done.code:
-        said = done.err.decode("utf-8", "replace").strip()[:200]
+        said = shorten(done.err.decode("utf-8", "replace").strip(), 200)
         raise OwnFault(f"the journal of {name} cannot be read (exit code {done.code}): {said}")
     if first:
         memory["cursor"], memory["from"] = "", int(context.now)

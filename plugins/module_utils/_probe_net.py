@@ -110,8 +110,11 @@ def _look_up(lookup: _Lookup, host: str, family: str) -> None:
         if host == "localhost":  # most of what listens there has IPv4 only
             found.sort(key=lambda one: one[0] != socket.AF_INET)
         lookup.address = (int(found[0][0]), str(found[0][4][0]))
-    except (OSError, UnicodeError, IndexError) as error:  # UnicodeError: a label of a name is empty or too long
+    except (OSError, ValueError, IndexError) as error:  # ValueError: a label that is empty or too long, a NUL
         lookup.error = getattr(error, "strerror", None) or str(error)
+        with _lock:  # a further try asks again
+            if _lookups.get((host, family)) is lookup:
+                del _lookups[host, family]
     finally:
         lookup.done.set()
 
@@ -127,7 +130,7 @@ def split_host(text: str, port: int) -> tuple[str, int]:
         host, number = text, ""
     else:
         host, _colon, number = text.partition(":")
-    if number and not (number.isdigit() and 0 < int(number) < 65536):
+    if number and not (number.isascii() and number.isdigit() and 0 < int(number) < 65536):
         raise OwnFault(f'"{text}": "{number}" is no port')
     return host, int(number) if number else port
 

@@ -104,7 +104,8 @@ def size(text: str) -> int | None:
         return None
     number, letter, rest = match.groups()
     power: int = " kmgt".index(letter.lower()) if letter else 0
-    return int(float(number) * (1000 if rest and rest.lower() == "b" else 1024) ** power)
+    found = float(number) * (1000 if rest and rest.lower() == "b" else 1024) ** power
+    return int(found) if found < math.inf else None
 
 
 def close_to(name: str, names: Any) -> str:
@@ -367,8 +368,28 @@ def shown(value: Any, hide: Callable[[str], str] | None = None) -> str:
         return f"{value:.0f}" if abs(value) >= 1e6 else f"{round(value, 2):g}"
     text = _text(value) if hide is None else hide(_text(value))
     if isinstance(value, str):
-        text = '"' + " ".join(text[: 4 * _SHOWN].split()) + '"'
+        text = text if len(text) <= 4 * _SHOWN else text[: 4 * _SHOWN] + "…"
+        text = '"' + " ".join(text.split()) + '"'
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+_WANTED: Final = {
+    "==": "should be",
+    "!=": "should not be",
+    "!in": "should not be in",
+    "~": "should match",
+    "!~": "should not match",
+}
+
+
+def _wanted(condition: Condition) -> str:
+    """What a condition that does not hold asks for, as a sentence goes on after the value."""
+    words = _WANTED.get(condition.op)
+    if words is None:
+        return f", not {condition.shown}"
+    if condition.op == "!=" and condition.values[0].value is None:
+        return ""  # "is unknown" says it all
+    return f", {words} {condition.shown[len(condition.op) :].strip()}"
 
 
 def explain(rule: Rule, fields: Mapping[str, Any], hide: Callable[[str], str] | None = None) -> str:
@@ -381,11 +402,12 @@ def explain(rule: Rule, fields: Mapping[str, Any], hide: Callable[[str], str] | 
             continue
         for condition, test in tests:
             if answer:
-                said.append(f"{condition.field} is {shown(value_of(condition, fields), hide)} ({condition.shown})")
+                limit = "" if condition.op == "==" else f" ({condition.shown})"
+                said.append(f"{condition.field} is {shown(value_of(condition, fields), hide)}{limit}")
             elif not test:
                 value = value_of(condition, fields)
                 why = f": {value.why}" if isinstance(value, Unknown) else ""
-                said.append(f"{condition.field} is {shown(value, hide)}, not {condition.shown}{why}")
+                said.append(f"{condition.field} is {shown(value, hide)}{_wanted(condition)}{why}")
         if answer:
             break
     return " and ".join(dict.fromkeys(said))

@@ -26,6 +26,8 @@ from ansible_collections.quai.ops.plugins.module_utils._probe_types import COMMO
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 REFERENCE: Final = re.compile(r"\$\$\{|\$\{([A-Za-z0-9_.-]+)\}")
+# Longest time of a probe, in seconds.
+MOST_SECONDS: Final = 3600
 # Options of the watch that no check reads and that have no row of their own.
 _EXTRA: Final = {"policy": Option("text", "Policy of the watch that says who is told.", "")}
 # Types that tell whether something lives: only these may restart it.
@@ -125,6 +127,8 @@ _REASONS: Final = {
     "json_age_s": "json",
     **dict.fromkeys(("bytes", "size_bytes", "change_pct"), "size"),
     **dict.fromkeys(("restarts", "restarts_day"), "restarts"),
+    **dict.fromkeys(("state", "health", "unhealthy", "active", "sub", "result", "exit", "exit_code"), "status"),
+    **dict.fromkeys(("missing", "files"), "missing"),
     "redirects": "redirect",
 }
 _LATENCIES: Final = ("latency_ms", "resolve_ms", "connect_ms", "tls_ms", "ttfb_ms", "transfer_ms")
@@ -139,6 +143,8 @@ def reason_of(spec: Mapping[str, Any], one: Rule, fields: Mapping[str, Any]) -> 
         return "latency"
     if name in {"tls_days", "chain_days"}:
         return "tls_expired" if isinstance(value, (int, float)) and value < 0 else "threshold"
+    if name == "files" and value:  # there are some, but too few or too many
+        return "threshold"
     if name == "age_s" and spec["type"] in {"backup", "drill", "heartbeat"}:
         if spec["type"] == "heartbeat":
             return "heartbeat"
@@ -154,6 +160,8 @@ def normalise(probes: Sequence[Mapping[str, Any]], defaults: Mapping[str, Any] |
     """
     problems: list[str] = []
     known = {**COMMON, **_EXTRA}
+    if defaults is not None and not isinstance(defaults, Mapping):
+        raise SpecError([f"defaults: a mapping is needed, not {_kind(defaults)}"])
     common = dict(defaults or {})
     everything = {*known, *(name for kind in TYPES.values() for name in kind.options)} - {"name"}
     for option in common:
@@ -384,7 +392,8 @@ def _conditions(spec: Spec, given: Mapping[str, Any], kind: str, wrong: _Wrong) 
     if spec["expect"] is None:
         steps = spec.get("steps")
         if steps:
-            spec["expect"] = list(steps[-1]["expect"])
+            # The whole path takes longer than its last step, whose own times were looked at already.
+            spec["expect"] = [text for text in steps[-1]["expect"] if not _asks_times(text)] or ["status != null"]
         elif kind == "tls" and not spec.get("verify", True):
             spec["expect"] = ["tls_days >= 0"]
         else:
@@ -397,6 +406,13 @@ def _conditions(spec: Spec, given: Mapping[str, Any], kind: str, wrong: _Wrong) 
         limits = value if isinstance(value, (list, tuple)) else [value]
         read = (_limit(limit, kind, level, wrong) for limit in limits)
         spec[level] = [limit for limit in read if limit is not None]
+
+
+def _asks_times(text: str) -> bool:
+    try:
+        return not rule("http", text).names.isdisjoint(_LATENCIES)
+    except (RuleError, TypeError):  # it is told where it stands
+        return False
 
 
 def _limit(limit: Any, kind: str, level: str, wrong: _Wrong) -> str | dict[str, str] | None:
@@ -480,6 +496,8 @@ def _watch(spec: Spec, given: Mapping[str, Any], kind: str, wrong: _Wrong) -> No
         match = re.fullmatch(r"(\d+)/(\d+)", window)
         if match is None or not 1 <= int(match.group(1)) <= int(match.group(2)) <= 20:
             wrong("window", f'"{window}" must be bad/results, as "3/5", with at most 20 results')
+    if spec["timeout"] > MOST_SECONDS:
+        wrong("timeout", f"{spec['timeout']:g} s are too long for a probe; at most {MOST_SECONDS} s")
     if spec.get("retries", 0) > 10:
         wrong("retries", f"{spec['retries']} tries in one run are too many; at most 10")
     value = given.get("restart")

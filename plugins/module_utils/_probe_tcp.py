@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ansible_collections.quai.ops.plugins.module_utils._probe_base import Context, Spec
+from ansible_collections.quai.ops.plugins.module_utils._probe_base import Context, Spec, shorten
 from ansible_collections.quai.ops.plugins.module_utils._probe_net import dial
 from ansible_collections.quai.ops.plugins.module_utils._probe_spec import asks
 
@@ -26,7 +26,7 @@ def check(spec: Spec, context: Context) -> None:
         if asks(spec, "banner"):
             banner = connection.recv_text_line(MAX_BANNER)
             context.found.fields["banner"] = banner
-            context.found.message = f"{connection.label} says {banner[:80]!r}"
+            context.found.message = f"{connection.label} says {shorten(banner, 80)!r}"
 
 
 __all__ = ["check"]

@@ -14,7 +14,7 @@ from contextlib import suppress
 from threading import Lock
 from typing import Any, Callable, Final, NamedTuple
 
-from ansible_collections.quai.ops.plugins.module_utils._probe_base import Context, OwnFault, ProbeFailed, Spec
+from ansible_collections.quai.ops.plugins.module_utils._probe_base import Context, OwnFault, ProbeFailed, Spec, shorten
 from ansible_collections.quai.ops.plugins.module_utils._probe_net import Connection, dial
 
 _DAY: Final = 86400.0
@@ -245,10 +245,8 @@ def _note_bad(
         context.found.tls["version"] = version
         if der is not None:
             _dates_of(context, der)
-    except ProbeFailed:
+    except (ProbeFailed, OwnFault, ssl.SSLError):
         pass  # what is known already is the reason; there are no dates then
-    except ssl.SSLError:
-        pass
     finally:
         context.found.phases = phases
 
@@ -277,8 +275,9 @@ def _smtp_preamble(connection: Connection) -> None:
         while True:
             line = connection.recv_line(1024)
             if line[:3] != b"%d" % wanted:
+                answer = shorten(line.decode("utf-8", "replace"), 80)
                 raise ProbeFailed(
-                    "proto", f"{connection.label} answers {line[:80]!r} to {said.strip().decode() or 'the connection'}"
+                    "proto", f"{connection.label} answers {answer!r} to {said.strip().decode() or 'the connection'}"
                 )
             if line[3:4] != b"-":
                 break

@@ -216,7 +216,7 @@ TYPES: Final = {
         "A port that accepts connections.",
         {
             "host": _text("Host.", "127.0.0.1"),
-            "port": Option("port", "Port.", required=True),
+            "port": Option("port", "Port."),
             "socket": _path("Unix socket instead."),
             "send": _text("Text to send."),
             "tls": _flag("Speak TLS.", False),
@@ -227,6 +227,7 @@ TYPES: Final = {
         main="latency_ms",
         unit="ms",
         expect=("connected == true",),
+        at_least_one=("port", "socket"),
     ),
     "smtp": ProbeType(
         "_probe_smtp:check",

@@ -12,7 +12,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from ansible_collections.quai.ops.plugins.module_utils._probe_base import Context, Memory, OwnFault, ProbeFailed, Spec
+from ansible_collections.quai.ops.plugins.module_utils._probe_base import (
+    Context,
+    Memory,
+    OwnFault,
+    ProbeFailed,
+    Spec,
+    shorten,
+)
 
 PROC = "/proc"
 LOG_LINES: Final = 20
@@ -235,7 +242,7 @@ def journal(context: Context, unit: str, lines: int = LOG_LINES) -> list[str]:
         )
     except (ProbeFailed, OwnFault) as error:
         return [f"(its journal cannot be read: {error})"]
-    return [line[:500] for line in done.out.decode("utf-8", "replace").splitlines()[-lines:]]
+    return [shorten(line, 500) for line in done.out.decode("utf-8", "replace").splitlines()[-lines:]]
 
 
 def _number(text: str | None) -> int | None:
@@ -438,7 +445,7 @@ def _last_lines(path: str) -> list[str]:
         text = read(path, 65536, end=True).decode("utf-8", "replace")
     except OSError as error:
         return [f"({path} cannot be read: {error.strerror})"]
-    return [line[:500] for line in text.splitlines()[-LOG_LINES:]]
+    return [shorten(line, 500) for line in text.splitlines()[-LOG_LINES:]]
 
 
 def _command_line(pid: int) -> str:
@@ -453,6 +460,8 @@ def _stat(pid: int) -> tuple[int, int]:
     """Parent of a process, and its start in ticks since the boot. Raises OSError for one that is gone."""
     # The name in parentheses may hold anything, parentheses too.
     rest = read(f"{PROC}/{pid}/stat").rpartition(b")")[2].split()
+    if rest[0] in (b"Z", b"X"):  # it has ended, and its parent has not asked how
+        raise ProcessLookupError(pid)
     return int(rest[1]), int(rest[19])
 
 
@@ -547,9 +556,11 @@ def check_command(spec: Spec, context: Context) -> None:
         latency_ms=round((context.clock() - begin) * 1000, 1),
     )
     said = (text.strip() or context.found.fields["stderr"].strip()).splitlines()
-    context.found.message = said[0][:200] if said else f"exit code {code}"
+    context.found.message = shorten(said[0], 200) if said else f"exit code {code}"
     if code:
-        context.found.log += [line[:500] for line in (text + context.found.fields["stderr"]).splitlines()[-LOG_LINES:]]
+        context.found.log += [
+            shorten(line, 500) for line in (text + context.found.fields["stderr"]).splitlines()[-LOG_LINES:]
+        ]
 
 
 __all__ = [

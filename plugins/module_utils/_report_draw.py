@@ -79,7 +79,7 @@ def _area(heights: Sequence[int | None]) -> str:
     return "".join(parts)
 
 
-def bar(share: float, level: str, tick: float | None = None) -> str:
+def meter(share: float, level: str, tick: float | None = None) -> str:
     """Draw a bar of a hundred; C(tick) is a second value on it."""
     full = max(0, min(100, round(share)))
     mark = "" if tick is None else f'<path class="x" d="M{max(0, min(99, round(tick)))} 4h1"/>'
@@ -103,4 +103,4 @@ def month(values: Sequence[float | None], level: str, words: str = "") -> str:
     )
 
 
-__all__ = ["bar", "line", "month", "strip"]
+__all__ = ["line", "meter", "month", "strip"]

@@ -895,7 +895,7 @@ class _Page:
         ends = self._day_of(self.now + days * DAY)
         text = self.t("expired") if days < 0 else self.t("d", n=int(days))
         shown = text if level == "k" else f'<span class="b {level}">{mark(level)}{text}</span>'
-        drawn = draw.bar(days / 0.9, level, tick)
+        drawn = draw.meter(days / 0.9, level, tick)
         return (
             f'<tr><td>{esc(host)}{sub}</td><td style="width:32%">{drawn}</td>'
             f'<td class="r">{shown}<span class="sub">{ends}</span></td></tr>'
@@ -1017,7 +1017,7 @@ class _Page:
         most = probe["details"].get("max_bytes")
         drawn = ""
         if isinstance(most, (int, float)) and most > 0 and probe["value"] is not None:
-            drawn = draw.bar(100 * probe["value"] / most, how.level)
+            drawn = draw.meter(100 * probe["value"] / most, how.level)
         state = (
             value
             if how.kind == "ok"
@@ -1064,7 +1064,7 @@ class _Page:
             if kind == "load":
                 cpus = facts.get("cpus")
                 share = 100 * share / cpus if isinstance(cpus, (int, float)) and cpus > 0 else None
-            drawn = "" if share is None else draw.bar(share, how.level)
+            drawn = "" if share is None else draw.meter(share, how.level)
             rows.append(
                 (
                     kind,
@@ -1074,7 +1074,7 @@ class _Page:
             )
             swap = probe["details"].get("swap_used_pct")
             if kind == "memory" and isinstance(swap, (int, float)):
-                rows.append(("swap", draw.bar(swap, "k") + self._quantity(swap, "%")))
+                rows.append(("swap", draw.meter(swap, "k") + self._quantity(swap, "%")))
         rows.append(("updates", self._updates(facts)))
         rows.append(("reboot", self._reboot(facts)))
         up = facts.get("uptime")

@@ -28,7 +28,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "last_run": ("dernière ronde {age}", "last round {age}"),
     "oldest_run": ("ronde la plus ancienne {age}", "oldest round {age}"),
     "reload": (
-        "Page ouverte depuis plus de dix minutes : rechargez-la pour voir l’état actuel.",
+        "Page ouverte depuis plus de dix minutes : rechargez-la pour voir l\u2019état actuel.",
         "This page was opened more than ten minutes ago: reload it to see the present state.",
     ),
     # verdicts
@@ -39,8 +39,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
         "{n} check without data|{n} checks without data",
     ),
     "only_watch": ("{n} contrôle à confirmer|{n} contrôles à confirmer", "{n} check to confirm|{n} checks to confirm"),
-    "nothing": ("Rien n’est surveillé", "Nothing is watched"),
-    "only_waiting": ("Rien n’est encore en service", "Nothing is in service yet"),
+    "nothing": ("Rien n\u2019est surveillé", "Nothing is watched"),
+    "only_waiting": ("Rien n\u2019est encore en service", "Nothing is in service yet"),
     "hosts": ("{n} hôte|{n} hôtes", "{n} host|{n} hosts"),
     "probes": ("{n} sonde|{n} sondes", "{n} probe|{n} probes"),
     "watched": ("{probes} sur {hosts}", "{probes} on {hosts}"),
@@ -82,7 +82,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "s_backups": ("Sauvegardes", "Backups"),
     "s_disks": ("Disques", "Disks"),
     "s_machine": ("Machine", "Machine"),
-    "s_queues": ("Files d’attente et signes de vie", "Queues and heartbeats"),
+    "s_queues": ("Files d\u2019attente et signes de vie", "Queues and heartbeats"),
     "s_monitor": ("La surveillance elle-même", "The monitor itself"),
     # needs a person now
     "nobody_needed": ("Rien ne demande une personne.", "Nothing needs a person."),
@@ -93,7 +93,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "last_ok": ("Dernier OK", "Last OK"),
     "never": ("jamais", "never"),
     "ack": ("Pris en charge", "Acknowledged"),
-    "acked_until": ("par {who}, jusqu’à {time}", "by {who}, until {time}"),
+    "acked_until": ("par {who}, jusqu\u2019à {time}", "by {who}, until {time}"),
     "not_acked": ("par personne", "by nobody"),
     "next": ("Prochaine relance", "Next escalation"),
     "told": ("Messages envoyés", "Messages sent"),
@@ -112,10 +112,10 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
         "Son horloge avance de {age} : ses données ne sont pas crues.",
         "Its clock is {age} ahead: its data are not believed.",
     ),
-    "host_no_data": ("Aucune de ses sondes n’a de données.", "None of its probes has data."),
+    "host_no_data": ("Aucune de ses sondes n\u2019a de données.", "None of its probes has data."),
     "host_unreadable": ("Rapport illisible : {why}", "Unreadable report: {why}"),
     "stale": (
-        "Données périmées : la dernière ronde de {host} date de {age}. Rien de ce qui suit n’est actuel.",
+        "Données périmées : la dernière ronde de {host} date de {age}. Rien de ce qui suit n\u2019est actuel.",
         "Stale data: the last round of {host} was {age} ago. Nothing below is current.",
     ),
     "watching": ("À confirmer", "To confirm"),
@@ -127,10 +127,10 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "by_maintenance": ("maintenance", "maintenance"),
     "by_dependency": ("dépendance en panne", "dependency down"),
     "by_release": ("livraison en cours", "release under way"),
-    "by_uplink": ("réseau de l’hôte coupé", "host’s network down"),
+    "by_uplink": ("réseau de l\u2019hôte coupé", "host\u2019s network down"),
     "missing_data": ("Sans données", "Without data"),
     "maintenance_until": (
-        "{project} : maintenance jusqu’à {time}, par {who}",
+        "{project} : maintenance jusqu\u2019à {time}, par {who}",
         "{project}: maintenance until {time}, by {who}",
     ),
     # last 24 hours
@@ -178,7 +178,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
         "latency median {p50} ms, 95th percentile {p95} ms",
     ),
     "line_none": ("pas de mesure de latence", "no latency measured"),
-    "own_page": ("page de l’hôte", "host’s own page"),
+    "own_page": ("page de l\u2019hôte", "host\u2019s own page"),
     # certificates
     "no_tls": ("Aucun certificat surveillé.", "No certificate is watched."),
     "days": ("{n} jour|{n} jours", "{n} day|{n} days"),
@@ -242,11 +242,11 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "without_data": ("Sondes sans données", "Probes without data"),
     "own_faults": ("Défauts de la surveillance (24 h)", "Faults of the monitor (24 h)"),
     "guards": ("Gardes de redémarrage ouvertes", "Open restart guards"),
-    "damaged": ("Lignes d’historique illisibles", "Unreadable lines of history"),
+    "damaged": ("Lignes d\u2019historique illisibles", "Unreadable lines of history"),
     "none": ("0", "0"),
     "no_data_here": ("sans données", "no data"),
     "foot": (
-        "Page produite par quai. Une donnée absente n’est jamais verte.",
+        "Page produite par quai. Une donnée absente n\u2019est jamais verte.",
         "Made by quai. Missing data are never green.",
     ),
     # the text twin
@@ -266,7 +266,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "r_refused": ("connexion refusée", "connection refused"),
     "r_reset": ("connexion rompue", "connection reset"),
     "r_tls_expired": ("certificat expiré", "certificate expired"),
-    "r_tls_host": ("certificat d’un autre nom", "certificate of another name"),
+    "r_tls_host": ("certificat d\u2019un autre nom", "certificate of another name"),
     "r_tls_chain": ("chaîne de certificats", "certificate chain"),
     "r_tls_other": ("TLS", "TLS"),
     "r_status": ("code de réponse", "status of the answer"),
@@ -283,7 +283,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "r_threshold": ("seuil dépassé", "limit exceeded"),
     "r_heartbeat": ("plus de signe de vie", "no sign of life"),
     "r_restarts": ("redémarre sans cesse", "keeps restarting"),
-    "r_own_error": ("la sonde n’a pas pu demander", "the probe could not ask"),
+    "r_own_error": ("la sonde n\u2019a pas pu demander", "the probe could not ask"),
 }
 
 DAYS_OF_WEEK: Final = {
@@ -303,8 +303,8 @@ def say(language: str, key: str, **values: Any) -> str:
     text = WORDS[key][LANGUAGES.index(language)]
     if "n" in values:
         count = values["n"]
-        one, bar, many = text.partition("|")
-        if bar and isinstance(count, (int, float)):
+        one, divided, many = text.partition("|")
+        if divided and isinstance(count, (int, float)):
             text = one if (abs(count) < 2 if language == "fr" else count == 1) else many
         if isinstance(count, (int, float)):
             values["n"] = number(language, count)

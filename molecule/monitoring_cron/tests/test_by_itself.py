@@ -144,6 +144,7 @@ def test_the_morning_page_is_mailed(host: Any, watch: Watch) -> None:
     (mail,) = mails
     assert mail["X-RcptTo"] == "ops@example.org"
     assert mail["X-Quai-Host"] == "watched"
+    assert "[watched]" in str(mail["Subject"])
     parts = {part.get_content_type(): part.get_content() for part in mail.walk() if not part.is_multipart()}
     assert set(parts) == {"text/plain", "text/html"}
     assert "demo.web" in parts["text/html"]

@@ -395,3 +395,57 @@ def test_a_policy_of_one_channel_has_no_detour(where: store.Paths, channels: Cha
     for minute in range(30):
         outbox.deliver(where, config, T0 + 60 * minute, channels)
     assert left(where) == ["a"]
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch, where: store.Paths) -> dict[str, bool]:
+    """A disk that takes nothing while it is full; memory goes on."""
+    state = {"full": False}
+
+    def replace(path: Path, content: bytes, mode: int = 0o600, *, sync: bool = True) -> None:
+        if state["full"] and where.state in path.parents:
+            raise OSError(28, "No space left on device")
+        store.replace(path, content, mode, sync=sync)
+
+    monkeypatch.setattr(outbox, "replace", replace)
+    return state
+
+
+@pytest.mark.parametrize("full_at_first", [False, True])
+def test_a_disk_that_fills_up_or_is_freed_meanwhile_sends_nothing_twice(
+    where: store.Paths, channels: Channels, disk: dict[str, bool], full_at_first: bool
+) -> None:
+    disk["full"] = full_at_first
+    outbox.put(where, [message("a", "hook")], T0)
+    channels.down = {"hook"}
+    deliver(where, channels, T0)
+    disk["full"] = not full_at_first
+    for at in (61, 125):
+        deliver(where, channels, T0 + at)
+    (item,) = outbox.waiting(where)
+    assert (channels.tries, item.record["attempts"]) == (2, 2), "its patience counts, wherever it is kept"
+    channels.down = set()
+    for hours in range(1, 4):
+        deliver(where, channels, T0 + 3600 * hours)
+    assert channels.ids == ["a"]
+    assert left(where) == []
+
+
+def test_a_detour_is_taken_although_the_message_moved_to_the_disk(
+    where: store.Paths, channels: Channels, disk: dict[str, bool]
+) -> None:
+    disk["full"] = True
+    outbox.put(where, [message("a")], T0)
+    channels.down = {"mail"}
+    deliver(where, channels, T0)
+    deliver(where, channels, T0 + 61)
+    disk["full"] = False
+    deliver(where, channels, T0 + 200)
+    assert [channel for channel, _identity in channels.got] == ["chat"]
+
+
+def test_a_file_that_cannot_be_read_holds_nothing_up(where: store.Paths, channels: Channels) -> None:
+    outbox.put(where, [message("a")], T0)
+    (where.state / "outbox" / "b.json").mkdir()
+    deliver(where, channels, T0)
+    assert channels.ids == ["a"]

@@ -136,6 +136,11 @@ def test_the_table(series: str, state: str, messages: list[tuple[int, str]]) -> 
     assert kinds(story) == messages
 
 
+def test_an_own_fault_that_comes_back_for_good_is_told_after_a_day() -> None:
+    story = run("??? 11 ?x150", config(interval=1200))
+    assert kinds(story) == [(40, "own_fault"), (1480, "own_fault")]
+
+
 def test_an_own_fault_that_lasts_is_told_once() -> None:
     assert kinds(run("1 ?x150", config(interval=1200))) == [(60, "own_fault")]  # and not in the next two days
 
@@ -281,9 +286,16 @@ def test_nothing_is_said_while_somebody_works_on_it() -> None:
     assert alert(story)["acked"] == {"by": "", "at": 0, "until": 0}
 
 
-def test_what_gets_worse_or_flaps_is_silent_too_when_acknowledged() -> None:
-    story = run("www w 0x5 10x60", actions={3: ack(240)})
-    assert kinds(story) == [(2, "firing"), (3, "ack")]
+def test_what_flaps_is_silent_too_when_acknowledged() -> None:
+    assert kinds(run("0x5 10x60", actions={3: ack(240)})) == [(2, "firing"), (3, "ack")]
+
+
+def test_a_warning_that_becomes_critical_was_not_acknowledged_as_that() -> None:
+    story = run("www w 0x90", actions={3: ack(240)})
+    assert kinds(story) == [(2, "firing"), (3, "ack"), (6, "worse"), (66, "escalated")]
+    assert alert(story)["acked"]["until"] == 0
+    again = run("www w 0x90", actions={3: ack(240), 8: ack(240)})
+    assert kinds(again) == [(2, "firing"), (3, "ack"), (6, "worse"), (8, "ack")]
 
 
 def test_the_end_is_told_even_when_acknowledged() -> None:

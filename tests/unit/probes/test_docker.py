@@ -19,7 +19,6 @@ import pytest
 from ansible_collections.quai.ops.plugins.module_utils import _probe_docker, _probe_files, _probe_log, _probe_units
 from ansible_collections.quai.ops.plugins.module_utils._probe_base import Context, Found, OwnFault, ProbeFailed
 from ansible_collections.quai.ops.plugins.module_utils._probe_docker import (
-    address,
     frames,
     parse_time,
     rfc3339,
@@ -264,20 +263,6 @@ def test_a_container_that_is_not_there(engine: Engine) -> None:
     assert raised.value.reason == "missing"
 
 
-def test_addresses_of_containers(engine: Engine) -> None:
-    networks = {"b": {"IPAddress": "172.20.0.3"}, "a": {"IPAddress": "", "GlobalIPv6Address": ""}}
-    serve(engine, container(Networks=networks))
-    assert address(Context(5), "web") == "172.20.0.3"
-    serve(engine, container(NetworkMode="host"))
-    assert address(Context(5), "web") == "127.0.0.1"
-    serve(engine, container(NetworkMode="none", Networks={"none": {}}))
-    with pytest.raises(OwnFault, match="container web has no address of its own"):
-        address(Context(5), "web")
-    serve(engine, container(State={"Status": "exited"}))
-    with pytest.raises(ProbeFailed, match="container web is exited, not running"):
-        address(Context(5), "web")
-
-
 # The engine itself
 
 
@@ -425,6 +410,22 @@ def test_a_project_without_containers(engine: Engine) -> None:
         ask("containers", compose="shop")
     assert raised.value.reason == "missing"
     assert ask("containers", compose="shop", services=["web"]).fields["missing"] == "web"
+
+
+def test_a_project_whose_containers_all_ended_does_not_run(engine: Engine) -> None:
+    """A server that ends well when it is stopped looks like a job that is done."""
+    serve(engine, container("shop-web-1", policy="no", State={"Status": "exited", "ExitCode": 0}))
+    found = ask("containers", compose="shop")
+    assert (found.fields["missing"], found.fields["running"], found.fields["expected"]) == ("web", 0, 1)
+    assert found.message == "0 of 1 services run"
+
+
+def test_an_error_of_the_engine_is_critical_and_no_status_of_its_own(engine: Engine) -> None:
+    engine.answers["/containers/web/json"] = answer({"message": "disk full"}, 500)
+    spec = normalise([{"name": "x", "type": "docker", "container": "web", "docker": "/d.sock"}])[0]
+    result = run_probes([{**spec, "docker": "d.sock"}])[0]
+    assert (result["status"], result["reason"]) == ("critical", "status")
+    assert result["message"] == "the Docker engine refused /containers/web/json with 500: disk full"
 
 
 def test_a_container_that_is_removed_while_we_look(engine: Engine) -> None:

@@ -120,6 +120,30 @@ def test_a_check_that_never_comes_back_is_given_up(disk: Callable[[Check], None]
     assert memory["p2"] == {"asked": True}
 
 
+def test_what_a_lost_check_still_does_to_its_memory_does_not_count(
+    disk: Callable[[Check], None], freed: threading.Event
+) -> None:
+    ended = threading.Event()
+
+    def half(_spec: Spec, context: Context) -> None:
+        context.memory["offset"] = 2  # and what goes with it would follow
+        freed.wait()
+        context.memory["digest"] = 2
+        ended.set()
+
+    disk(half)
+    before = {"p0": {"offset": 1, "digest": 1}}
+    memory = json.loads(json.dumps(before))
+    assert run({"type": "disk", "timeout": 0.1}, memory=memory)[0]["reason"] == "timeout"
+    assert memory == before
+    freed.set()
+    assert ended.wait(5)
+    for thread in threading.enumerate():
+        if thread.name.startswith("probe-"):
+            thread.join(5)
+    assert memory == before
+
+
 def test_the_program_ends_although_the_resolver_hangs() -> None:
     """Acceptance check 5: name resolution of 8 s, a limit of 1 s."""
     code = (
@@ -159,6 +183,34 @@ def test_a_name_is_resolved_once_in_a_run(monkeypatch: pytest.MonkeyPatch) -> No
         for _run in range(2):
             assert {result["status"] for result in run(*probes)} == {"ok"}
     assert asked == ["localhost", "localhost"]
+
+
+def test_a_name_that_could_not_be_resolved_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    real = socket.getaddrinfo
+    answers: list[Any] = [socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), ValueError("embedded null byte")]
+
+    def once_more(host: str, *rest: Any, **named: Any) -> Any:
+        if answers:
+            raise answers.pop(0)
+        return real(host, *rest, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", once_more)
+    with Server(fixed(answer())) as server:
+        result = run({"url": f"http://localhost:{server.port}/", "ip_family": "4", "retries": 2})[0]
+    assert (result["status"], result["reason"], result["attempts"]) == ("degraded", "dns", 3)
+
+
+def test_a_number_without_end_is_unknown(disk: Callable[[Check], None]) -> None:
+    def check(spec: Spec, context: Context) -> None:
+        used(float("inf"))(spec, context)
+        context.found.fields["free_gib"] = float("inf")
+
+    disk(check)
+    result = run({"type": "disk", "expect": "used_pct > 1", "warn": [], "crit": []})[0]
+    assert (result["value"], result["details"]["free_gib"]) == (None, None)
+    json.dumps(result, allow_nan=False)
 
 
 def test_good_after_a_retry_is_degraded_and_bad_stays_bad() -> None:
@@ -341,7 +393,7 @@ def test_passwords_of_the_spec_itself_are_hidden_too(tmp_path: Path) -> None:
     assert "literal-password" not in json.dumps(results[0])
     assert "from-a-file" not in json.dumps(results[1])
     assert "dTpmcm9t" not in json.dumps(results[1])
-    assert results[1]["message"] == 'body is "Basic *** literal-password ***", not ~ "^HTTP"'
+    assert results[1]["message"] == 'body is "Basic *** literal-password ***", should match "^HTTP"'
     assert (results[2]["status"], results[2]["reason"]) == ("unknown", "own_error")
     assert "cannot be read" in results[2]["message"]
 
@@ -367,6 +419,53 @@ def test_halves_of_secrets_are_hidden_where_a_text_was_cut(
     result = run({"type": "disk"}, secrets={"TOKEN": "tok-12345678", "word": "high", "short": "abc"})[0]
     assert (result["message"], result["details"]) == (shown, {"of": {"lines": [shown]}})
     assert result["severity"] == "high"  # of the specification, not of a secret
+
+
+def test_what_others_say_is_one_line_that_can_be_shown_and_sent(disk: Callable[[Check], None]) -> None:
+    def check(_spec: Spec, context: Context) -> None:
+        context.found.details["said"] = ["\x1b[2Jred", {"a\0b": "\u202etxt.exe"}, 5, None]
+        raise ProbeFailed("missing", "bad\r\nSubject: all is well \ud800")
+
+    disk(check)
+    result = run({"type": "disk"})[0]
+    assert result["message"] == "bad  Subject: all is well \ufffd"
+    assert result["details"] == {"said": ["\ufffd[2Jred", {"a\ufffdb": "\ufffdtxt.exe"}, 5, None]}
+    json.dumps(result, ensure_ascii=False).encode()
+
+
+def test_secrets_of_several_lines_are_hidden_line_by_line(disk: Callable[[Check], None]) -> None:
+    def check(_spec: Spec, context: Context) -> None:
+        context.found.log = ["MIIEvQIBADANBgkq", "next", "}"]
+        raise ProbeFailed("missing", "key 'MIIEvQIBADANBgkq'")
+
+    disk(check)
+    result = run({"type": "disk"}, secrets={"KEY": "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\n}\n"})[0]
+    assert (result["message"], result["log"]) == ("key '***'", ["***", "next", "}"])
+
+
+def test_logins_in_addresses_are_hidden_as_basic_authentication_sends_them() -> None:
+    def reflect(connection: Any, _number: int, asked: bytes) -> None:
+        login = asked.partition(b"Authorization: ")[2].partition(b"\r\n")[0]
+        connection.sendall(answer(login, "302 Found", f"Location: ftp://x/?q={login.decode()[6:]}\r\n"))
+
+    with Server(reflect) as server:
+        place = f"127.0.0.1:{server.port}/"
+        path = {"steps": [{"url": f"http://me:pass-w0rd@{place}", "expect": "body ~ ^HTTP"}]}
+        probes = [{"url": f"http://me:pass-w0rd@{place}"}, {"url": f"http://tok-12345678@{place}"}, path]
+        results = run(
+            *probes, *({**one, "expect": "body ~ ^HTTP"} for one in probes), {**probes[0], "follow_redirects": 1}
+        )
+        assert all(b"\r\nAuthorization: Basic " in one for one in server.requests)
+    said = json.dumps(results)
+    assert said.count("***") == 5
+    for secret in ("bWU6cGFzcy13MHJk", "pass-w0rd", "dG9rLTEyMzQ1Njc4", "tok-1234"):
+        assert secret not in said
+
+
+def test_a_password_that_breaks_its_address_is_not_shown() -> None:
+    result = run({"url": "http://me:pa/ss-w0rd@x.test/"})[0]
+    assert result["status"] == "unknown"
+    assert result["message"] == 'url: "http://x.test/" is no http:// or https:// address'
 
 
 def test_a_secret_that_is_not_there_is_an_own_fault() -> None:

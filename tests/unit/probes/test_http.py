@@ -56,7 +56,20 @@ def test_a_server_that_never_answers() -> None:
     assert "no answer within 0.3 s (receive)" in result["message"]
 
 
-JSON = {"ok": True, "n": 3, "db": {"state": "up"}, "at": "2026-09-21T14:00:00Z", "epoch": NOW - 30, "text": "later"}
+JSON = {
+    "ms": NOW * 1000,
+    "much": 10**400,
+    "inf": "inf",
+    "old": -(10**400),
+    "soon": NOW + 60,
+    "nan": float("nan"),
+    "ok": True,
+    "n": 3,
+    "db": {"state": "up"},
+    "at": "2026-09-21T14:00:00Z",
+    "epoch": NOW - 30,
+    "text": "later",
+}
 
 
 @pytest.mark.parametrize(
@@ -70,6 +83,12 @@ JSON = {"ok": True, "n": 3, "db": {"state": "up"}, "at": "2026-09-21T14:00:00Z",
         ("json_age_s.at == 800", "ok"),
         ("json_age_s.epoch in 29-31", "ok"),
         ("json_age_s.text < 5", "critical"),
+        ("json_age_s.ms < 5", "critical"),  # milliseconds are so far ahead that they would be good for ever
+        ("json_age_s.much < 5", "critical"),
+        ("json_age_s.inf < 5", "critical"),
+        ("json_age_s.nan < 5", "critical"),
+        ("json_age_s.old < 5", "critical"),
+        ("json_age_s.soon == 0", "ok"),  # clocks differ by a little
         ("json_age_s.none == null", "ok"),
         ("header.content-type == application/json", "ok"),
         ("header.x-twice == 'a, b'", "ok"),
@@ -113,7 +132,22 @@ def test_a_body_that_is_no_json() -> None:
     with Server(fixed(answer(b"<html>oops"))) as server:
         result = ask(server, expect=["status == 200", "json.ok == true"])
     assert (result["status"], result["reason"]) == ("critical", "json")
-    assert result["message"] == ('json.ok is unknown, not == true: the body is not JSON, it begins with "<html>oops"')
+    assert result["message"] == (
+        'json.ok is unknown, should be true: the body is not JSON, it begins with "<html>oops"'
+    )
+
+
+def test_json_of_thousands_of_brackets() -> None:
+    with Server(fixed(answer(b"[" * 200_000))) as server:
+        result = ask(server, expect="json.ok == true")
+    assert (result["status"], result["reason"]) == ("critical", "json")
+    assert "the body is not JSON" in result["message"]
+
+
+@pytest.mark.parametrize("charset", ["idna", "punycode", "undefined", "zlib", "utf-99", "iso-8859-99"])
+def test_charsets_that_are_none_of_the_web(charset: str) -> None:
+    with Server(fixed(answer(b"all is well", headers=f"Content-Type: text/plain; charset={charset}\r\n"))) as server:
+        assert ask(server, expect='body == "all is well"')["status"] == "ok"
 
 
 def test_charsets() -> None:
@@ -132,6 +166,19 @@ def test_a_compressed_body_is_read_although_none_was_asked_for() -> None:
     with Server(fixed(answer(b"zzz", headers="Content-Encoding: br\r\n"))) as server:
         assert ask(server, expect="body ~ z")["reason"] == "proto"
         assert ask(server)["status"] == "ok"  # nobody asks for what is in it
+    with Server(fixed(answer(b"", headers="Content-Encoding: gzip\r\n"))) as server:
+        assert ask(server, expect='body == ""')["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [(gzip.compress(b" " * 3_000_000 + b"fatal"), "size"), (gzip.compress(b"fatal" * 9)[:-9], "proto")],
+    ids=["a bomb", "cut"],
+)
+def test_of_a_part_of_a_compressed_body_nothing_follows(body: bytes, reason: str) -> None:
+    with Server(fixed(answer(body, headers="Content-Encoding: GZIP\r\n"))) as server:
+        result = ask(server, expect="body !~ fatal")
+    assert (result["status"], result["reason"]) == ("critical", reason), result
 
 
 def test_cookies() -> None:
@@ -154,7 +201,7 @@ def test_cookies() -> None:
         ]
         assert ask(server, expect=good)["status"] == "ok"
         result = ask(server, expect=["cookie.theme.http_only == true"])
-        assert (result["reason"], result["message"]) == ("body", "cookie.theme.http_only is false, not == true")
+        assert (result["reason"], result["message"]) == ("body", "cookie.theme.http_only is false, should be true")
         assert ask(server, expect=["cookie.other.secure == true"])["status"] == "critical"
 
 
@@ -182,6 +229,8 @@ def test_cookies() -> None:
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFF\r\n", "size", "more than max_body"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70000, "proto", "headers of more than"),
         (b"HTTP/1.1 101 Switching\r\n\r\n", "proto", "another protocol"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", "proto", "is no number"),
+        (b"HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 0\r\n\r\n", "proto", "is no header"),
         (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1_100_000, "size", "more than max_body"),
     ],
 )
@@ -358,7 +407,7 @@ def test_steps_are_a_users_path() -> None:
     assert good["http"] == {"status": 200, "bytes": 30, "redirects": 0, "step": 2}
     assert (bad["reason"], bad["message"]) == ("json", "step 2 (account): json.orders is 4, not > 9")
     assert (refused["reason"], refused["http"]["step"]) == ("status", 1)
-    assert refused["message"].startswith("step 1 (account): status is 403, not == 200")
+    assert refused["message"].startswith("step 1 (account): status is 403, should be 200")
 
 
 def test_times_of_a_step_are_its_own() -> None:

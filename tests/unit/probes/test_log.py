@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.quai.ops.plugins.module_utils import _probe_log
-from ansible_collections.quai.ops.plugins.module_utils._probe_base import Context, Found, OwnFault
+from ansible_collections.quai.ops.plugins.module_utils._probe_base import Context, Found, OwnFault, ProbeFailed
 from ansible_collections.quai.ops.plugins.module_utils._probe_engine import run_probes
 from ansible_collections.quai.ops.plugins.module_utils._probe_spec import normalise
 
@@ -299,6 +299,19 @@ def test_a_run_reads_what_it_may_and_the_next_one_goes_on(log: Path) -> None:
     assert sum(counts) == 10_000
     assert 3 <= len(counts) <= 6
     assert backlogs == sorted(backlogs, reverse=True)
+
+
+def test_a_run_whose_time_is_over_counts_what_it_read_and_the_next_one_the_rest(log: Path) -> None:
+    watch = Watch(log)
+    watch.new()
+    append(log, *[f"ERROR {number:06d} {'x' * 80}" for number in range(10_000)])
+    moments = iter([0.0, 1.0, 2.0, 2.0])  # then the machine stands still, past the deadline
+    context = Context(5, watch.memory, watch.now, clock=lambda: next(moments, 99.0))
+    with pytest.raises(ProbeFailed, match="no answer within 5 s"):
+        _probe_log.check(watch.spec, context)
+    first = context.found.fields["new"]
+    assert 0 < first < 10_000
+    assert watch.new() == 10_000 - first
 
 
 def test_backlog_in_a_rotated_file_is_read_on(log: Path) -> None:

@@ -104,6 +104,7 @@ def test_address(url: str, expected: tuple[Any, ...]) -> None:
         ("s3cr3t-Unit", "must begin with redis://"),
         ("http://u:s3cr3t-Unit@h", "begins with http://"),
         ("redis://u:s3cr3t-Unit/@h", "port"),
+        ("redis://u:\u00b2/s3cr3t-Unit@h", "port"),
         ("redis://u:s3cr3t-Unit@h:99999", "port"),
         ("redis://u:s3cr3t-Unit@h1,h2", "several hosts"),
         ("redis://u:s3cr3t-Unit@[::1", "IPv6"),

@@ -104,6 +104,9 @@ def test_steps() -> None:
     assert spec["expect"] == ["status in 200-299"]
     own = one(steps=[{"url": "https://x.test/old", "expect": "status == 301"}])
     assert own["expect"] == ["status == 301"]  # the type's own would contradict it
+    quick = one(steps=[{"url": "https://x.test/", "expect": ["latency_ms < 500", "ttfb_ms < 5 and status == 200"]}])
+    assert quick["expect"] == ["status != null"]  # what a step takes is not what the whole path takes
+    assert normalise([quick]) == [quick]
     said = problems({"name": "a", "steps": [{"path": "/x"}, {"url": "http://x.test", "expct": "status == 1"}, 5]})
     assert "a: steps[1]: it needs a url, because the probe has none" in said
     assert 'a: steps[2].expct: a step has no such option; did you mean "expect"?' in said
@@ -136,7 +139,10 @@ def test_steps() -> None:
         ({"url": "http://x.test", "depends_on": ["b"]}, 'a: depends_on: there is no probe "b"'),
         ({"url": "http://x.test", "password": "x", "password_file": "/x"}, "a: password: it is given twice"),
         ({"type": "htttp"}, 'a: type: there is no type "htttp"; did you mean "http"?'),
-        ({"type": "tcp"}, "a: port: it is needed"),
+        ({"type": "tcp"}, "a: port or socket: the type tcp needs one of them"),
+        ({"type": "tcp", "port": 1, "timeout": "2h"}, "a: timeout: 7200 s are too long for a probe; at most 3600 s"),
+        ({"type": "tcp", "port": 1, "timeout": 1e300}, "a: timeout: 1e+300 s are too long for a probe"),
+        ({"url": "http://x.test", "max_body": "9" * 400}, "a: max_body: a size is needed"),
         ({"type": "tcp", "port": 70000}, "a: port: 70000 is no port"),
         ({"type": "systemd", "unit": "x", "restart": {}}, None),
         ({"type": "systemd", "unit": "x", "restart": {"most": 3}}, "exactly one of unit and container"),
@@ -155,6 +161,12 @@ def test_mistakes(options: dict[str, Any], said: str | None) -> None:
     found = problems(probe)
     assert any(said in line for line in found), found
     assert all(line.startswith("a: ") for line in found)
+
+
+def test_defaults_that_are_no_mapping() -> None:
+    assert problems({"name": "a", "url": "http://x.test"}, defaults=["timeout"]) == [
+        "defaults: a mapping is needed, not a list"
+    ]
 
 
 def test_all_mistakes_at_once() -> None:
@@ -227,6 +239,14 @@ def test_asks_looks_into_all_conditions() -> None:
         ("backup", "bytes > 0", {"bytes": 0}, "size"),
         ("heartbeat", "age_s < 5", {"age_s": 9}, "heartbeat"),
         ("docker", "restarts_day < 5", {"restarts_day": 9}, "restarts"),
+        ("docker", "state == running", {"state": "exited"}, "status"),
+        ("docker", "health in healthy,none", {"health": "unhealthy"}, "status"),
+        ("containers", 'unhealthy == ""', {"unhealthy": "web"}, "status"),
+        ("containers", 'missing == ""', {"missing": "web"}, "missing"),
+        ("systemd", "active == active", {"active": "failed"}, "status"),
+        ("command", "exit == 0", {"exit": 2}, "status"),
+        ("log", "files > 0", {"files": 0}, "missing"),
+        ("size", "files < 5", {"files": 9}, "threshold"),
         ("disk", "used_pct < 5", {"used_pct": 9}, "threshold"),
         ("tcp", "connected == false or banner ~ x", {"connected": True, "banner": "y"}, "threshold"),
     ],
@@ -242,5 +262,5 @@ def test_unmet_names_what_fails_and_no_more() -> None:
     assert unmet(spec, {"status": 200, "bytes": 6, "redirects": 0}, spec["expect"]) is None
     assert unmet(spec, {"status": 200, "bytes": 1, "redirects": 3}, spec["expect"]) == (
         "size",
-        "bytes is 1, not > 5; redirects is 3, not == 0",
+        "bytes is 1, not > 5; redirects is 3, should be 0",
     )

@@ -52,11 +52,26 @@ def test_banner() -> None:
         bad = ask(port=server.port, expect='banner == "SSH-1"')
     assert (good["status"], good["message"]) == ("ok", f"127.0.0.1:{server.port} says 'SSH-2.0-Test'")
     assert (bad["status"], bad["reason"]) == ("critical", "body")
-    assert bad["message"] == 'banner is "SSH-2.0-Test", not == "SSH-1"'
+    assert bad["message"] == 'banner is "SSH-2.0-Test", should be "SSH-1"'
     with Server(greeting(b"no line end")) as server:
         assert ask(port=server.port, expect='banner == "no line end"')["status"] == "ok"
     with Server(hang) as server:
         assert ask(port=server.port, expect="banner ~ x", timeout=0.3)["reason"] == "timeout"
+
+
+def test_a_unix_socket_needs_no_port(tmp_path: Path) -> None:
+    path = str(tmp_path / "app.sock")
+    with Server(greeting(b"hello\n"), path=path):
+        result = ask(socket=path, expect="banner == hello")
+    assert (result["status"], result["message"]) == ("ok", f"{path} says 'hello'")
+
+
+def test_a_long_banner_is_marked_where_it_is_cut() -> None:
+    with Server(greeting(b"x" * 75 + b"s3cr3t-and-more\n")) as server:
+        spec = normalise([{"name": "a", "type": "tcp", "port": server.port, "expect": "banner ~ x"}])
+        result = run_probes(spec, secrets={"TOKEN": "s3cr3t-and-more"})[0]
+    assert result["status"] == "ok"
+    assert "s3cr" not in result["message"]
 
 
 def test_send() -> None:

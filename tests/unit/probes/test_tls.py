@@ -20,7 +20,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.quai.ops.plugins.module_utils import _probe_tls
+from ansible_collections.quai.ops.plugins.module_utils._probe_base import OwnFault
 from ansible_collections.quai.ops.plugins.module_utils._probe_engine import run_probes
+from ansible_collections.quai.ops.plugins.module_utils._probe_net import Connection
 from ansible_collections.quai.ops.plugins.module_utils._probe_spec import normalise
 
 from tests.unit.probes.servers import Certificates, Server, answer, fixed, greeting, hang, tlsset
@@ -81,7 +83,7 @@ def check_set(results: dict[str, dict[str, Any]], chain: bool) -> None:
         assert (short["status"], short["reason"], short["message"]) == (
             "critical",
             "threshold",
-            "chain_days is 5 (< 7)",
+            "chain_days is 5 (< 7); good.test: 90 days, by Test short intermediate",
         )
         assert "chain" not in short["details"]
     else:
@@ -92,6 +94,17 @@ def check_set(results: dict[str, dict[str, Any]], chain: bool) -> None:
 
 def test_each_fault_has_its_reason_and_its_days(probes: list[dict[str, Any]]) -> None:
     check_set(by_name(run_probes(normalise(probes))), sys.version_info >= (3, 10))
+
+
+def test_a_second_connection_that_cannot_be_made_does_not_hide_the_reason(
+    probes: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def again(_connection: Connection) -> Connection:
+        raise OwnFault("no socket: too many open files")
+
+    monkeypatch.setattr(Connection, "again", again)
+    result = run_probes(normalise([probe for probe in probes if probe["name"] == "wrong"]))[0]
+    assert (result["status"], result["reason"], result["value"]) == ("critical", "tls_host", None)
 
 
 def interpreter(version: str) -> str:

@@ -350,6 +350,9 @@ def test_processes_by_pid_file(sleeper: subprocess.Popen[bytes], tmp_path: Path)
     assert ask("process", pid_file=str(pid_file)).fields["count"] == 1
     # The number may have gone to another program.
     assert ask("process", pid_file=str(pid_file), match="nginx").fields["count"] == 0
+    sleeper.kill()
+    os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
+    assert ask("process", pid_file=str(pid_file)).fields["count"] == 0  # dead, though nobody has asked how it ended
     pid_file.write_text("abc")
     with pytest.raises(ProbeFailed, match="holds 'abc', where a process id is right"):
         ask("process", pid_file=str(pid_file))
