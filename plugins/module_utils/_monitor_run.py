@@ -41,7 +41,7 @@ PING_SECONDS: Final = 5.0
 MOST_MISSED: Final = 100000
 RETRY: Final = 60.0  # seconds after which a probe that is not well is asked again, however seldom it is otherwise
 # Faults that are over when a run does not find them any more, which is told.
-_LASTING: Final = ("history_unwritable", "metrics_unwritable", "report_failed", "state_unreadable")
+_LASTING: Final = ("config_wrong", "history_unwritable", "metrics_unwritable", "report_failed", "state_unreadable")
 # Known only when the run has tried: whether it is over is found at the end.
 _UNWRITABLE: Final = "state_unwritable"
 _FAULT_WORDS: Final = {
@@ -49,7 +49,7 @@ _FAULT_WORDS: Final = {
     "fr": (
         "DÉFAUT DE LA SURVEILLANCE elle-même",
         "RÉSOLU : défaut de la surveillance",
-        "La surveillance de {host} a elle-même un défaut",
+        "La surveillance de {host} est elle-même en défaut",
     ),
 }
 _GUARD_WORDS: Final = {
@@ -79,11 +79,12 @@ class Ran(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """Configuration with normalised probes, secrets, and the probes that cannot be used."""
+    """Configuration with normalised probes, secrets, and what cannot be used."""
 
     config: Config
     secrets: dict[str, str]
     unusable: list[Result]
+    wrong: list[str]  # what else of the configuration is left out
 
 
 # --- configuration ---------------------------------------------------------------------------------------------------
@@ -94,26 +95,39 @@ def setup(where: Paths) -> Setup:
 
     A probe that is wrong does not stop the others: it becomes an own fault.
     """
-    config = store.load_config(where)
+    config, wrong = store.load_config(where)
     secrets = store.load_secrets(where)
     wanted = [*config["probes"], *peer_probes(config)]
-    unusable: list[Result] = []
     try:
-        specs = normalise(wanted)
-    except SpecError:
-        specs = []
-        for number, one in enumerate(wanted):
-            try:
-                alone = {key: value for key, value in one.items() if key != "depends_on"}
-                specs += normalise([alone])
-                specs[-1]["depends_on"] = list(one.get("depends_on") or ())
-            except (SpecError, AttributeError) as error:
-                name = one.get("name") if isinstance(one, dict) else None
-                unusable.append(_unusable(str(name or f"probe-{number + 1}"), one, str(error)))
+        specs, unusable = normalise(wanted), []
+    except SpecError as error:
+        specs, unusable = _usable(wanted)
+        # With the others it goes on without what it depends on.
         there = {spec["name"] for spec in specs}
-        for spec in specs:
-            spec["depends_on"] = [name for name in spec["depends_on"] if name in there]
-    return Setup({**config, "probes": specs}, secrets, unusable)
+        wrong += [line for line in error.problems if ": depends_on: " in line and line.partition(":")[0] in there]
+    return Setup({**config, "probes": specs}, secrets, unusable, wrong)
+
+
+def _usable(wanted: Sequence[Any]) -> tuple[list[dict[str, Any]], list[Result]]:
+    """The probes that are right by themselves, and results for the others."""
+    specs: dict[str, dict[str, Any]] = {}
+    unusable = []
+    for number, one in enumerate(wanted):
+        name = str(one.get("name") or "") if isinstance(one, dict) else ""
+        try:
+            if name in specs:
+                raise SpecError([f"another probe is named {name!r} too"])
+            above = one.get("depends_on") or ()
+            (spec,) = normalise([{key: value for key, value in one.items() if key != "depends_on"}])
+        except (SpecError, AttributeError) as error:
+            name = name if name and name not in specs else f"probe-{number + 1}"
+            unusable.append(_unusable(name, one, str(error)))
+            continue
+        spec["depends_on"] = [above] if isinstance(above, str) else list(above) if isinstance(above, list) else []
+        specs[spec["name"]] = spec
+    for spec in specs.values():
+        spec["depends_on"] = [name for name in spec["depends_on"] if isinstance(name, str) and name in specs]
+    return list(specs.values()), unusable
 
 
 def peer_probes(config: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -166,7 +180,8 @@ def waiting_projects(config: Mapping[str, Any], where: Paths) -> set[str]:
     return {
         name
         for name, project in config["projects"].items()
-        if project.get("active_when") and not (where.root / project["active_when"].lstrip("/")).exists()
+        # A link that leads nowhere is a release that is broken, and not one that is still to come.
+        if project.get("active_when") and not os.path.lexists(where.root / project["active_when"].lstrip("/"))
     }
 
 
@@ -352,7 +367,7 @@ class _Run:
         self.now = now
         self.hands = hands
         self.dry = dry
-        self.faults: list[Fault] = []
+        self.faults = [Fault("config_wrong", "; ".join(setup_.wrong))] if setup_.wrong else []
         self.messages: list[Message] = []
         self.events: list[dict[str, Any]] = []
 
@@ -376,7 +391,10 @@ class _Run:
 
     def _tell_crash(self, error: Exception) -> None:
         """Tell, once a day, that runs fail; the state cannot be relied on for it."""
-        fault = Fault("crashed", f"a run of the watch failed: {type(error).__name__}: {error}")
+        from ansible_collections.quai.ops.plugins.module_utils._monitor_deliver import hide
+
+        said = hide(f"{type(error).__name__}: {error}", self.secrets)
+        fault = Fault("crashed", f"a run of the watch failed: {said}")
         day = f"{self.now // FAULT_AGAIN:.0f}"
         messages = [
             {**one, "id": identity(self.config["host"], one["channel"], fault.key, day)}
@@ -414,8 +432,6 @@ class _Run:
         return Ran(results, self.messages, self.events, [*self.faults, *late], state, delivered)
 
     def _look(self) -> store.Loaded:
-        import json
-
         state = json.loads(json.dumps(store.read_state(self.where)))
         return store.Loaded(state, False, [])
 
@@ -559,10 +575,15 @@ class _Run:
         return outbox.Delivered(sent, failed, delivered.events)
 
     def _report_due(self, state: State) -> bool:
+        """Whether the page is written anew: every few minutes, and when something happened that it should tell."""
+        if not self.config["report"].get("directory"):
+            return False
+        waiting, releasing = waiting_projects(self.config, self.where), releases(self.config, self.where)
+        projects = [sorted(waiting), sorted(releasing)]
+        moved = projects != state["run"].get("projects")
+        state["run"]["projects"] = projects
         since = self.now - float(state["run"].get("reported", 0))
-        return bool(self.config["report"].get("directory")) and (
-            bool(self.events) or not 0 <= since < REPORT_EVERY - float(self.config["interval"]) / 2
-        )
+        return moved or bool(self.events) or not 0 <= since < REPORT_EVERY - float(self.config["interval"]) / 2
 
     def _publish(self, state: State, report_due: bool) -> list[Fault]:
         """What others read: history, metrics, page."""
@@ -641,8 +662,6 @@ def _mark_running(where: Paths, now: float, limit: float) -> None:
 
 def _unfinished(where: Paths, now: float) -> list[Fault]:
     """Whether the last run came to its end. What is in /run is of this boot, so a boot is no fault."""
-    import json
-
     try:
         last = json.loads((where.run / "running.json").read_bytes())
         lasted, limit = time.monotonic() - float(last["clock"]), float(last["limit"])
@@ -658,8 +677,6 @@ def _unfinished(where: Paths, now: float) -> list[Fault]:
 
 
 def _late(where: Paths) -> list[Fault]:
-    import json
-
     try:
         return [Fault(str(key), str(text)) for key, text in json.loads((where.run / "late.json").read_bytes())]
     except (OSError, ValueError, TypeError):

@@ -39,6 +39,7 @@ _SHAPE: Final[dict[str, tuple[type, ...]]] = {
     "probes": (list,),
     "policies": (dict,),
     "channels": (dict,),
+    "timezone": (str,),
     "own_fault_channels": (list,),
     "mail": (dict,),
     "messages_per_hour": (int,),
@@ -52,6 +53,7 @@ _SHAPE: Final[dict[str, tuple[type, ...]]] = {
 }
 _DEFAULTS: Final[dict[str, Any]] = {
     "languages": ["en"],
+    "timezone": "UTC",
     "interval": 60,
     "concurrency": 20,
     "policies": {},
@@ -161,8 +163,11 @@ def dumps(value: Any) -> bytes:
 # --- configuration ---------------------------------------------------------------------------------------------------
 
 
-def load_config(where: Paths) -> dict[str, Any]:
-    """Return the configuration with defaults filled in. Raises StoreError."""
+def load_config(where: Paths) -> tuple[dict[str, Any], list[str]]:
+    """Return the configuration with defaults filled in, and what is wrong with it and was left out.
+
+    Raises StoreError when nothing can be done with it: the probes that are right go on in spite of a wrong channel.
+    """
     path = where.config / "config.json"
     config = _read_map(path, "the role monitoring_cron writes it")
     problems = [
@@ -172,27 +177,66 @@ def load_config(where: Paths) -> dict[str, Any]:
     ]
     if not config.get("host"):
         problems.append("host is missing; give the name that messages call this host by")
+    if "probes" not in config:
+        problems.append("probes is missing; give the list of probes, which may be empty")
     if problems:
         raise StoreError(f"{path}: {'; '.join(problems)}")
     config = {**_DEFAULTS, **config}
-    if "probes" not in config:
-        problems.append("probes is missing; give the list of probes, which may be empty")
-    problems += _references(config)
-    if problems:
-        raise StoreError(f"{path}: {'; '.join(problems)}")
-    return config
+    return config, [f"{path}: {problem}" for problem in (*_numbers(config), *_parts(config), *_references(config))]
 
 
-def _references(config: Mapping[str, Any]) -> Iterator[str]:
-    channels = config["channels"]
-    known = ", ".join(sorted(channels)) or "none"
-    for name, channel in channels.items():
+def _numbers(config: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with numbers, which get their defaults then."""
+    for key, least in (("interval", 1), ("concurrency", 1), ("messages_per_hour", 1), ("run_limit", 0.1)):
+        if key in config and not least <= config[key] < float("inf"):
+            yield f"{key} is {_short(config.pop(key))}; it must be {least} or more"
+            if key in _DEFAULTS:
+                config[key] = _DEFAULTS[key]
+
+
+def _parts(config: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with the parts of lists and maps, which are left out then."""
+    for name, channel in list(config["channels"].items()):
         kind = channel.get("type") if isinstance(channel, dict) else None
         need = _CHANNEL_NEEDS.get(str(kind))
         if need is None:
             yield f"channels.{name}: type is {_short(kind)}; use one of {', '.join(_CHANNEL_NEEDS)}"
         elif not channel.get(need):
             yield f"channels.{name}: {need} is missing; a channel of type {kind} needs it"
+        else:
+            continue
+        del config["channels"][name]
+    for name, policy in config["policies"].items():
+        if not isinstance(policy, dict):
+            yield f"policies.{name} is {_short(policy)}, not a map of severities"
+            config["policies"][name] = policy = {}
+        for severity, rule in list(policy.items()):
+            if not isinstance(rule, dict) or not all(_texts(rule.get(one)) for one in ("notify", "escalate_to")):
+                yield f"policies.{name}.{severity} is {_short(rule)}; it is a map, and lists channels by their names"
+                del policy[severity]
+    for name, project in list(config["projects"].items()):
+        right = isinstance(project, dict) and _texts(project.get("locks"))
+        if not right or not isinstance(project.get("active_when", ""), str):
+            yield f"projects.{name} is {_short(project)}; it is a map with locks, a list, and active_when, a path"
+            del config["projects"][name]
+    for peer in list(config["peers"]):
+        right = isinstance(peer, dict) and all(isinstance(peer.get(key), str) for key in ("name", "url"))
+        if not right or not isinstance(peer.get("max_age") or 0, (int, float)):
+            yield f"peers has {_short(peer)}; it is a map with name, url, and max_age in seconds"
+            config["peers"].remove(peer)
+    for key in ("languages", "own_fault_channels"):
+        if not _texts(config[key]):
+            yield f"{key} is {_short(config[key])}, not a list of texts"
+            config[key] = _DEFAULTS[key]
+
+
+def _texts(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(one, str) for one in value))
+
+
+def _references(config: dict[str, Any]) -> Iterator[str]:
+    channels = config["channels"]
+    known = ", ".join(sorted(channels)) or "none"
     for name, policy in config["policies"].items():
         for severity, rule in policy.items():
             for option in ("notify", "escalate_to"):
@@ -202,9 +246,10 @@ def _references(config: Mapping[str, Any]) -> Iterator[str]:
     for channel in config["own_fault_channels"]:
         if channel not in channels:
             yield f"own_fault_channels names {channel!r}; there is {known}"
+    config["own_fault_channels"] = [one for one in config["own_fault_channels"] if one in channels]
     for probe in config["probes"]:
         policy = probe.get("policy") if isinstance(probe, dict) else None
-        if policy and policy not in config["policies"]:
+        if policy and str(policy) not in config["policies"]:
             there = ", ".join(sorted(config["policies"])) or "none"
             yield f"probe {probe.get('name')!r}: policy is {policy!r}; there is {there}"
 

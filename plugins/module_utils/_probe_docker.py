@@ -248,6 +248,7 @@ def check_container(spec: Spec, context: Context) -> None:
     )
     _restarts(context, [found])
     details = context.found.details
+    details["state"] = state["Status"]
     details["image"] = str(found["Config"]["Image"])
     version = version_of(found)
     if version:

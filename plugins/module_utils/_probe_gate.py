@@ -31,8 +31,6 @@ FAIL_ON: Final = ("critical", "warning", "none")
 LIVENESS: Final = ("docker", "containers", "systemd", "pm2", "process")
 # States that nobody comes back from without help. "restarting" and "activating" are none.
 FINAL_STATES: Final = ("exited", "dead", "failed", "errored", "stopped")
-# How the engine words the state of a container, a unit and an application.
-_STATE: Final = re.compile(r'\b(?:state|active|status) is "?([a-z]+)')
 # Starts closer together than this are one: systemd's is reckoned back from an age.
 _SAME_START: Final = 2.0
 _TAIL_SECONDS: Final = 5.0
@@ -384,12 +382,10 @@ def started(result: Result | None) -> float | None:
 
 def is_final(result: Result) -> bool:
     """Whether what a probe looks at came to an end, and will not come back by itself."""
-    services = result["details"].get("services")
-    if isinstance(services, Mapping):
-        states = [word for words in services.values() for word in re.findall("[a-z]+", str(words))]
-    else:
-        states = [str(result["details"].get("state", "")), *_STATE.findall(result["message"])]
-    return any(state in FINAL_STATES for state in states)
+    details = result["details"]
+    # A service may have several containers: "running, exited (1)".
+    services = [word for words in details.get("services", {}).values() for word in re.findall("[a-z]+", words)]
+    return any(state in FINAL_STATES for state in (details.get("state"), *services))
 
 
 def last_lines(spec: Spec, lines: int) -> list[str]:

@@ -274,6 +274,7 @@ def check_systemd(spec: Spec, context: Context) -> None:
         restarts=count,
         restarts_day=None if count is None else restarts_of_day(context.memory, {unit: ("", count)}, context.now),
     )
+    context.found.details["state"] = active
     context.found.message = f"{active} ({sub})"
     if age is not None:
         from ansible_collections.quai.ops.plugins.module_utils._probe_docker import rfc3339
@@ -322,6 +323,7 @@ def check_pm2(spec: Spec, context: Context) -> None:
         restarts=sum(count for _identity, count in counts.values()),
         restarts_day=restarts_of_day(context.memory, counts, context.now),
     )
+    context.found.details["state"] = context.found.fields["status"]
     versions = sorted({str(place["version"]) for place in places if place.get("version") not in (None, "", "N/A")})
     if versions:
         context.found.details["version"] = ",".join(versions)

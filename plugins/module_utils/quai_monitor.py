@@ -442,9 +442,10 @@ def _messages(asked: Arguments) -> int:
 
 def _validate(asked: Arguments) -> int:
     setup = running.setup(asked.where)
-    for result in setup.unusable:
-        sys.stderr.write(f"{result['name']}: {result['message']}\n")
-    if setup.unusable:
+    wrong = [*setup.wrong, *(f"{result['name']}: {result['message']}" for result in setup.unusable)]
+    for line in wrong:
+        sys.stderr.write(f"{line}\n")
+    if wrong:
         return 1
     _say(f"{len(setup.config['probes'])} probes, {len(setup.config['channels'])} channels: fine")
     return 0

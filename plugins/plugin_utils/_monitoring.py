@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import available_timezones
 
 from ansible_collections.quai.ops.plugins.module_utils._probe_spec import REFERENCE, SpecError, normalise
 from ansible_collections.quai.ops.plugins.module_utils._probe_types import TYPES
@@ -75,6 +76,8 @@ def _plain(config: Mapping[str, Any], scheduler: str, report_at: str) -> Iterato
     languages = list(config["languages"])
     if not languages or set(languages) - set(LANGUAGES) or len(set(languages)) < len(languages):
         yield f"languages is {languages!r}; name one or both of {', '.join(LANGUAGES)}, the first one first"
+    if config.get("timezone", "UTC") not in available_timezones():
+        yield f"timezone is {config['timezone']!r}; it is a name such as UTC or Europe/Paris"
     interval = config["interval"]
     if not SHORTEST <= interval <= LONGEST:
         yield f"interval is {interval}; it is {SHORTEST} to {LONGEST} seconds"

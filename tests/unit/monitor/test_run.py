@@ -153,6 +153,20 @@ def test_a_project_that_is_not_live_is_not_asked(tmp_path: Path, app: Web, hook:
     assert "firing" in told(hook)
 
 
+def test_the_page_tells_a_first_release_at_once(tmp_path: Path, app: Web, hook: Web) -> None:
+    flag = tmp_path / "current"
+    wanted = config(hook, probe(app, project="shop"), projects={"shop": {"title": "Shop", "active_when": "/current"}})
+    host = Watch(tmp_path, {**wanted, "report": {"directory": str(tmp_path / "page")}})
+    page = tmp_path / "page" / "report.json"
+    host.run()
+    before = json.loads(page.read_text())["run_at"]
+    host.run()
+    assert json.loads(page.read_text())["run_at"] == before
+    flag.touch()
+    host.run()
+    assert json.loads(page.read_text())["run_at"] != before
+
+
 def test_a_release_holds_messages_back_until_its_lock_is_free(tmp_path: Path, app: Web, hook: Web) -> None:
     projects = {"shop": {"locks": ["compose-shop"]}}
     host = Watch(tmp_path, config(hook, probe(app, project="shop"), projects=projects))
@@ -216,6 +230,44 @@ def test_one_wrong_probe_does_not_silence_the_others(tmp_path: Path, app: Web, h
     assert "there is no type" in message["body"]
 
 
+@pytest.mark.parametrize("wrong", [{"depends_on": 5}, {"depends_on": [["a"]]}, {"name": "shop.api"}, {"name": 7}])
+def test_a_probe_that_is_wrong_in_any_way_does_not_silence_the_others(
+    tmp_path: Path, app: Web, hook: Web, wrong: dict[str, Any]
+) -> None:
+    host = Watch(tmp_path, config(hook, probe(app), {"name": "odd", "type": "load", **wrong}))
+    app.status = 503
+    for _minute in range(4):
+        host.run()
+    said = [request.json for request in hook.requests]
+    items = [item for one in said for item in one["data"].get("items", ())]
+    assert ("shop.api", "firing") in {(item["name"], item["kind"]) for item in items}
+    assert "own_fault" in {one["kind"] for one in said} | {item["kind"] for item in items}
+    assert len(host.state["probes"]) == 2
+
+
+def test_a_wrong_part_of_the_configuration_is_told_and_silences_nothing(tmp_path: Path, app: Web, hook: Web) -> None:
+    right = config(hook, probe(app))
+    channels = {**right["channels"], "fax": {"type": "fax"}}
+    host = Watch(tmp_path, {**right, "channels": channels, "interval": 0, "peers": ["vps2"]})
+    app.status = 503
+    for _minute in range(4):
+        host.run()
+    assert told(hook) == ["own_fault", "firing"]
+    body = hook.requests[0].json["body"]
+    assert all(words in body for words in ("interval is 0", "channels.fax: type is 'fax'", "peers has 'vps2'"))
+    host.configure(right)
+    host.run()
+    assert told(hook) == ["own_fault", "firing", "resolved"]
+
+
+def test_a_project_whose_release_is_gone_is_asked(tmp_path: Path, app: Web, hook: Web) -> None:
+    (tmp_path / "current").symlink_to("releases/1")
+    projects = {"shop": {"active_when": "/current"}}
+    host = Watch(tmp_path, config(hook, probe(app, project="shop"), projects=projects))
+    host.run()
+    assert [request.path for request in app.requests] == ["/shop.api"]
+
+
 def test_a_dry_run_writes_and_sends_nothing(tmp_path: Path, app: Web, hook: Web) -> None:
     host = Watch(tmp_path, config(hook, probe(app, failures=1), textfile=str(tmp_path / "quai.prom")))
     app.status = 503
@@ -256,17 +308,18 @@ def test_a_run_that_fails_altogether_says_so(
     tmp_path: Path, app: Web, hook: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*arguments: Any, **options: Any) -> Any:
-        raise ZeroDivisionError
+        raise ZeroDivisionError("s3cr3t / 0")
 
     with Web() as switch:
         host = Watch(tmp_path, config(hook, probe(app), ping={"url": f"{switch.url}/uuid", "start": False}))
+        host.secrets(TOKEN="s3cr3t")
         monkeypatch.setattr(running, "advance", broken)
         for _minute in range(5):
             with pytest.raises(ZeroDivisionError):
                 host.run()
         assert [request.path for request in switch.requests] == ["/uuid/fail"] * 5
     assert told(hook) == ["own_fault"], "once a day"
-    assert "a run of the watch failed: ZeroDivisionError" in hook.requests[0].json["body"]
+    assert "a run of the watch failed: ZeroDivisionError: *** / 0" in hook.requests[0].json["body"]
     monkeypatch.undo()
     host.run()
     assert told(hook) == ["own_fault"]

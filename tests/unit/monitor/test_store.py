@@ -38,7 +38,8 @@ def test_places_are_below_the_root() -> None:
 
 def test_a_configuration_gets_defaults(where: Paths) -> None:
     config(where)
-    read = store.load_config(where)
+    read, wrong = store.load_config(where)
+    assert wrong == []
     assert (read["interval"], read["channels"], read["messages_per_hour"]) == (60, {}, 20)
 
 
@@ -49,14 +50,9 @@ def test_a_configuration_gets_defaults(where: Paths) -> None:
         ({"probes": {"a": 1}}, ("probes is {'a': 1}, not a list",)),
         ({"interval": "60"}, ("interval is '60', not a number",)),
         ({"interval": True}, ("interval is True, not a number",)),
-        ({"channels": {"x": {"type": "fax"}}}, ("channels.x: type is 'fax'", "mail, slack, webhook")),
-        ({"channels": {"x": {"type": "mail"}}}, ("channels.x: to is missing",)),
-        ({"policies": {"p": {"high": {"notify": ["y"]}}}}, ("policies.p.high.notify", "'y'", "there is none")),
-        ({"own_fault_channels": ["z"]}, ("own_fault_channels names 'z'",)),
-        ({"probes": [{"name": "a", "policy": "q"}]}, ("probe 'a': policy is 'q'",)),
     ],
 )
-def test_a_wrong_configuration_says_what_and_where(
+def test_a_configuration_that_cannot_be_used_says_what_and_where(
     where: Paths, content: dict[str, Any], words: tuple[str, ...]
 ) -> None:
     config(where, **content)
@@ -65,6 +61,44 @@ def test_a_wrong_configuration_says_what_and_where(
     assert str(where.config / "config.json") in str(refused.value)
     for word in words:
         assert word in str(refused.value)
+
+
+MAIL = {"channels": {"x": {"type": "mail", "to": ["a@b.example"]}}}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"interval": 0}, ("interval is 0; it must be 1 or more",)),
+        ({"concurrency": -1}, ("concurrency is -1",)),
+        ({"run_limit": -5}, ("run_limit is -5",)),
+        ({"languages": [1]}, ("languages is [1]",)),
+        ({"own_fault_channels": [{}]}, ("own_fault_channels is [{}]",)),
+        ({"channels": {"x": "mail"}}, ("channels.x: type is None",)),
+        ({"policies": {"p": ["x"]}}, ("policies.p is ['x'], not a map",)),
+        ({"policies": {"p": {"high": "x"}}, **MAIL}, ("policies.p.high is 'x'",)),
+        ({"policies": {"p": {"high": {"notify": "x"}}}, **MAIL}, ("policies.p.high", "lists channels")),
+        ({"projects": {"shop": "x"}}, ("projects.shop is 'x'",)),
+        ({"projects": {"shop": {"locks": "x"}}}, ("projects.shop",)),
+        ({"peers": [{"name": "vps2"}]}, ("peers has {'name': 'vps2'}",)),
+        ({"peers": [{"name": "a", "url": "http://a", "max_age": "x"}]}, ("max_age in seconds",)),
+        ({"probes": [{"name": "a", "policy": ["q"]}]}, ("probe 'a': policy is ['q']",)),
+        ({"channels": {"x": {"type": "fax"}}}, ("channels.x: type is 'fax'", "mail, slack, webhook")),
+        ({"channels": {"x": {"type": "mail"}}}, ("channels.x: to is missing",)),
+        ({"policies": {"p": {"high": {"notify": ["y"]}}}}, ("policies.p.high.notify", "'y'", "there is none")),
+        ({"own_fault_channels": ["z"]}, ("own_fault_channels names 'z'",)),
+        ({"probes": [{"name": "a", "policy": "q"}]}, ("probe 'a': policy is 'q'",)),
+    ],
+)
+def test_what_is_wrong_is_left_out_and_said(where: Paths, content: dict[str, Any], words: tuple[str, ...]) -> None:
+    config(where, **content)
+    read, wrong = store.load_config(where)
+    assert str(where.config / "config.json") in wrong[0]
+    for word in words:
+        assert word in "; ".join(wrong)
+    assert read["interval"] > 0
+    assert read["concurrency"] > 0
+    assert store.load_config(where)[0] == read, "the defaults are as they were"
 
 
 @pytest.mark.parametrize(("text", "word"), [(None, "does not exist"), ("{", "is not JSON"), ("[]", "not a map")])

@@ -450,7 +450,7 @@ def test_logins_in_addresses_are_hidden_as_basic_authentication_sends_them() -> 
 
     with Server(reflect) as server:
         place = f"127.0.0.1:{server.port}/"
-        path = {"steps": [{"url": f"http://me:pass-w0rd@{place}", "expect": "body ~ ^HTTP"}]}
+        path: dict[str, Any] = {"steps": [{"url": f"http://me:pass-w0rd@{place}", "expect": "body ~ ^HTTP"}]}
         probes = [{"url": f"http://me:pass-w0rd@{place}"}, {"url": f"http://tok-12345678@{place}"}, path]
         results = run(
             *probes, *({**one, "expect": "body ~ ^HTTP"} for one in probes), {**probes[0], "follow_redirects": 1}

@@ -107,6 +107,7 @@ def container(state: str, up: float = 0.0, **more: Any) -> Mapping[str, Any]:
         "status": "critical",
         "reason": "threshold",
         "message": f'state is "{state}", not == running',
+        "details": {"state": state},
         "value": None,
         **more,
     }

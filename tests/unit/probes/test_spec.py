@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 import pytest
+from ansible_collections.quai.ops.plugins.module_utils import _monitor_guard
 from ansible_collections.quai.ops.plugins.module_utils._probe_base import REASONS
 from ansible_collections.quai.ops.plugins.module_utils._probe_spec import (
     SpecError,
@@ -255,6 +256,23 @@ def test_reasons_are_of_the_closed_list(kind: str, text: str, fields: dict[str, 
     found = reason_of({"type": kind}, rule(kind, text), fields)
     assert found == reason
     assert found in REASONS
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "fields"),
+    [
+        ("docker", "state == running", {"state": "exited"}),
+        ("docker", "health in healthy,none", {"health": "unhealthy"}),
+        ("containers", 'missing == ""', {"missing": "web"}),
+        ("containers", 'unhealthy == ""', {"unhealthy": "web"}),
+        ("systemd", "active == active", {"active": "failed"}),
+    ],
+)
+def test_the_guard_of_restarts_understands_the_reason(kind: str, text: str, fields: dict[str, Any]) -> None:
+    """What these types say of something that does not live must not be words that the guard does not know."""
+    guard: Any = object.__new__(_monitor_guard._One)
+    guard.result = {"type": kind, "status": "critical", "reason": reason_of({"type": kind}, rule(kind, text), fields)}
+    assert guard._says_dead()
 
 
 def test_unmet_names_what_fails_and_no_more() -> None:
