@@ -151,6 +151,21 @@ def test_a_restart_that_helps_is_told_once_with_its_count() -> None:
     )
 
 
+def test_a_guard_that_may_restart_often_still_gives_up() -> None:
+    story = Story(restart={"unit": "app.service", "container": "", "most": 30, "within": 86400.0})
+    story.run(24 * 60)
+    assert len(story.actions) == 30
+    assert [kind for _at, kind, _severity, _text in story.messages] == ["guard_open"]
+
+
+def test_a_project_that_waits_is_not_called_good() -> None:
+    story = Story()
+    story.run(2)
+    story.status, story.alert = "waiting", {"state": "firing"}
+    story.run(60)
+    assert story.messages == []
+
+
 def test_a_crash_loop_that_recovers_between_is_one_series() -> None:
     story = Story()
     for _round in range(20):

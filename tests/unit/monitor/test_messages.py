@@ -114,7 +114,7 @@ def test_the_body_says_all_in_both_languages_french_first() -> None:
         "  Valeur : 5012 ms (avertissement : latency_ms > 800; critique : latency_ms > 3000)",
         "  Depuis : 2026-11-21 14:00 UTC (3 min)",
         "  Dernier bon résultat : 2026-11-21 13:59 UTC",
-        "  Prochaine étape sans réponse : 2026-11-21 15:03 UTC → shop.boss",
+        "  Prochaine étape, faute de réponse : 2026-11-21 15:03 UTC → shop.boss",
         "  Que faire : Restart it",
         "  Procédure : https://wiki/web",
         "  Acquitter : sudo quai-monitor ack shop.web --for 4h --by VOUS",

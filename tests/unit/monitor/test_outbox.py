@@ -449,3 +449,12 @@ def test_a_file_that_cannot_be_read_holds_nothing_up(where: store.Paths, channel
     (where.state / "outbox" / "b.json").mkdir()
     deliver(where, channels, T0)
     assert channels.ids == ["a"]
+
+
+def test_who_has_one_channel_is_told_by_that_of_the_watch(where: store.Paths, channels: Channels) -> None:
+    config = {**CONFIG, "policies": {"p": policy("mail")}}
+    outbox.put(where, [message("a")], T0)
+    channels.down = {"mail"}
+    for minute in range(10):
+        outbox.deliver(where, config, T0 + 60 * minute, channels)
+    assert [channel for channel, _identity in channels.got] == ["hook"]

@@ -254,7 +254,7 @@ def test_a_wrong_part_of_the_configuration_is_told_and_silences_nothing(tmp_path
         host.run()
     assert told(hook) == ["own_fault", "firing"]
     body = hook.requests[0].json["body"]
-    assert all(words in body for words in ("interval is 0", "channels.fax: type is 'fax'", "peers has 'vps2'"))
+    assert all(words in body for words in ("interval is 0", "channels.fax: type is 'fax'", "peers[0] is no map"))
     host.configure(right)
     host.run()
     assert told(hook) == ["own_fault", "firing", "resolved"]

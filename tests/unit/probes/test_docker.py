@@ -231,7 +231,8 @@ def test_a_container_that_runs(engine: Engine) -> None:
         "restarts_day": None,
         "memory_pct": 50.0,
     }
-    assert found.details == {"image": "shop/web:1.4.0", "version": "1.4.0", "started_at": "2026-11-18T10:26:40Z"}
+    started = "2026-11-18T10:26:40Z"
+    assert found.details == {"state": "running", "image": "shop/web:1.4.0", "version": "1.4.0", "started_at": started}
     assert found.log == []
     serve(engine, container(RestartCount=5, State={"Health": health}))
     second = ask("docker", memory, NOW + 60, container="web")

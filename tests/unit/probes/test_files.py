@@ -152,6 +152,7 @@ def test_a_line_in_a_log(tmp_path: Path) -> None:
     )
     with log.open("a") as stream:
         stream.write("job 1 done\n")
+    os.utime(log, (NOW + 60, NOW + 60))
     assert probe("heartbeat", memory, NOW + 60, **options)["value"] == 0
     with log.open("a") as stream:
         stream.write("job 2 fails\n" * 100)
@@ -162,8 +163,14 @@ def test_a_line_in_a_log(tmp_path: Path) -> None:
     log.rename(log.with_name("worker.log.1"))
     with log.with_name("worker.log.1").open("a") as stream:
         stream.write("job 3 done\n")
+    os.utime(log.with_name("worker.log.1"), (NOW + 400, NOW + 400))
     log.touch()
     assert probe("heartbeat", memory, NOW + 400, **options)["value"] == 0
+    # What was written while nobody watched is as old as the file, however late it is read.
+    log.write_text("job 4 done\n")
+    os.utime(log, (NOW + 500, NOW + 500))
+    result = probe("heartbeat", memory, NOW + 4000, **options)
+    assert (result["status"], result["reason"], result["value"]) == ("critical", "heartbeat", 3500)
 
 
 def test_a_first_look_at_a_log_goes_back(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def test_a_first_run_counts_nothing_old_and_says_so(log: Path) -> None:
     assert first.details["first_run"] is True
     assert "what was there before is not counted" in first.message
     append(log, "ERROR 1", "INFO", "ERROR 2")
+    os.utime(log, (watch.now + 60, watch.now + 60))
     second = watch.run()
     assert second.fields == {"new": 2, "per_hour": 2, "total": 2, "scanned": 3, "files": 1, "age_s": 0.0}
     assert second.details == {"samples": ["ERROR 1", "ERROR 2"]}

@@ -295,6 +295,19 @@ def test_a_damaged_state_is_kept_as_it_is(places: Places, engine: None) -> None:
     assert any("damaged" in one.why for one in bundle.missing)
 
 
+def test_the_state_in_memory_counts_when_the_disk_takes_none(places: Places, engine: None, tmp_path: Path) -> None:
+    places = places._replace(run=tmp_path / "run")
+    places.run.mkdir()
+    younger = {"run": {"serial": 9}, "probes": {"shop.api": {"status": "critical", "result": {"message": "gone"}}}}
+    (places.run / "state.json").write_text(json.dumps(younger))
+    files = unpacked(_incident.collect(asked(), "vps1", places))
+    assert "shop.api:  gone" in files["monitor/probes.txt"]
+    (places.run / "state.json").write_text("{")
+    files = unpacked(_incident.collect(asked(), "vps1", places))
+    assert "gone" not in files["monitor/probes.txt"]
+    assert "run/state.json is damaged" in files["index.md"]
+
+
 def test_bounded_in_size(places: Places, engine: None) -> None:
     log = places.docker / "volumes/shop_logs/_data/app.log"
     log.write_text("".join(f"line {number}\n" for number in range(20_000)))

@@ -129,7 +129,7 @@ def test_only(ask: Run, web: str) -> None:
 
 
 def test_every_mistake_at_once(ask: Run) -> None:
-    result = ask([{"name": "web", "urll": "x"}, {"name": "disk", "type": "disk", "warn": "usedpct > 1"}])
+    result = ask([{"name": "web", "urll": "x", "steps": 5}, {"name": "disk", "type": "disk", "warn": "usedpct > 1"}])
     assert result["failed"]
     assert result["msg"].startswith("nothing was asked, because probes are wrong:\n- ")
     assert any("urll" in problem and "web" in problem for problem in result["problems"])
