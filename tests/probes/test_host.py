@@ -331,6 +331,30 @@ def test_an_engine_that_hangs_and_one_that_is_stopped(docker: Target) -> None:
 # pm2
 
 
+RESTART = """
+import json, sys
+from pathlib import Path
+from ansible_collections.quai.ops.plugins.module_utils import _monitor_guard as guard, _monitor_store as store
+what = guard.Target("container", sys.argv[1])
+before = guard.inspect(what)
+where = store.paths("/tmp/guarded")
+guard.act(guard.Action("app", what, 1), where, 1763000000.0)
+after = guard.inspect(what)
+print(json.dumps([before.state, after.started > before.started, [log.read_text() for log in where.log.iterdir()]]))
+"""
+
+
+def test_a_dead_container_is_restarted_through_the_socket_and_its_last_words_are_kept(docker: Target) -> None:
+    docker.sh(
+        "docker run -d --name guarded tiny:1.0 sh -c 'echo last words; exit 3'; docker wait guarded"
+    )
+    done = docker.execute("env", f"PYTHONPATH={LIBRARY}", "python3", "-B", "-c", RESTART, "guarded")
+    assert done.returncode == 0, done.stderr
+    state, restarted, logs = json.loads(done.stdout)
+    assert (state, restarted) == ("exited", True)
+    assert "last words" in "".join(logs)
+
+
 @pytest.fixture
 def node(target: Target) -> Iterator[Target]:
     """The target with a user that has applications under pm2."""

@@ -8,12 +8,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -455,35 +453,6 @@ def test_a_restart_that_fails_is_an_own_fault(tmp_path: Path, application: Appli
         host.run(application.hands()._replace(act=fail))
     assert "app: systemctl restart app.service: no such unit" in host.state["faults"].values()
     assert application.order.count("own_fault") == 1
-
-
-# --- containers ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.docker
-@pytest.mark.skipif(shutil.which("docker") is None, reason="no Docker client on this machine")
-def test_a_container_is_restarted_through_the_socket(tmp_path: Path) -> None:
-    image = os.environ.get("QUAI_TEST_IMAGE", "alpine")
-    have = subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False)
-    if have.returncode != 0:
-        pytest.skip(f"no engine, or no image {image}")
-    name = f"quai-guard-{uuid.uuid4().hex[:8]}"
-    subprocess.run(["docker", "run", "-d", "--name", name, image, "sh", "-c", "echo last words; exit 3"], check=True)
-    try:
-        subprocess.run(["docker", "wait", name], check=True, capture_output=True)
-        target = Target("container", name)
-        before = guard.inspect(target)
-        assert before.state == "exited"
-        where = store.paths(str(tmp_path))
-        guard.act(Action("app", target, 1), where, T0)
-        after = guard.inspect(target)
-        assert before.started is not None
-        assert after.started is not None
-        assert after.started > before.started
-        (log,) = where.log.iterdir()
-        assert "last words" in log.read_text()
-    finally:
-        subprocess.run(["docker", "rm", "-f", name], check=True, capture_output=True)
 
 
 def test_a_target_that_nobody_knows() -> None:

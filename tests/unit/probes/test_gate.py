@@ -284,9 +284,9 @@ class TestFailFast:
         ("kind", "answer"),
         [
             ("docker", container("exited")),
-            ("docker", container("dead", details={"state": "dead"}, message="it is no more")),
-            ("systemd", {**container("exited"), "message": 'active is "failed", not == active'}),
-            ("pm2", {**container("exited"), "message": 'status is "errored", not == online'}),
+            ("docker", container("dead", message="it is no more")),
+            ("systemd", container("failed", message="failed (Result: exit-code)")),
+            ("pm2", container("errored", message="0 of 2 online")),
             ("containers", {**BAD, "details": {"services": {"web": "running", "api": "exited (1)"}}}),
         ],
     )
@@ -303,7 +303,7 @@ class TestFailFast:
         [
             ("docker", container("restarting")),
             ("docker", {**BAD, "reason": "missing", "message": "there is no container app"}),
-            ("systemd", {**BAD, "message": 'active is "activating", not == active'}),
+            ("systemd", container("activating", message='active is "failed", it said earlier')),
             ("containers", {**BAD, "details": {"services": {"web": "starting"}}}),
             ("http", {**BAD, "message": 'state is "exited", not == running'}),
             ("process", {**BAD, "reason": "threshold", "value": 0}),

@@ -126,6 +126,7 @@ def test_a_unit_that_runs(tools: Path) -> None:
     }
     assert found.log == []
     assert (tools / "systemctl.args").read_text().split()[-2:] == ["--", "app.service"]
+    assert found.details["state"] == "active"
     assert found.details["started_at"].startswith("2027-01-15T07:5")
 
 
@@ -250,7 +251,7 @@ def test_an_application_under_pm2(home: Path) -> None:
         "status": "online", "instances": 2, "online": 2, "memory_bytes": 100_000_000, "cpu_pct": 3.0, "age_s": 100.0,
         "restarts": 6, "restarts_day": None,
     }  # fmt: skip
-    assert found.details["version"] == "1.4.2"
+    assert (found.details["state"], found.details["version"]) == ("online", "1.4.2")
     assert "s3cr3t" not in json.dumps([found.fields, found.details, found.log, found.message])
     assert raised.value.reason == "missing"
     assert b'"getMonitorData"' in daemon.asked
