@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.quai.ops.plugins.plugin_utils import _archive
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -43,23 +44,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return result
         result["path"] = ""
         if not self._task.check_mode:
-            path = directory / f"{name}.tar.gz"
             try:
-                _write(path, base64.b64decode(content))
+                result["path"] = str(_archive.keep(directory, str(name), base64.b64decode(content)))
+            except ValueError as error:
+                raise AnsibleActionFail(str(error)) from None
             except OSError as error:
-                raise AnsibleActionFail(f"{path} cannot be written: {error.strerror}; free some space") from None
-            result["path"] = str(path)
+                said = f"the archive cannot be written into {directory}: {error.strerror}; free some space"
+                raise AnsibleActionFail(said) from None
         return result
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that is never there half, and never readable by others."""
-    beside = path.with_name(f".{path.name}.new")
-    try:
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "wb") as stream:
-            os.fchmod(stream.fileno(), 0o600)
-            stream.write(content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import base64
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.quai.ops.plugins.module_utils._report_html import html
+from ansible_collections.quai.ops.plugins.module_utils._report_read import missing, read
 
 GOOD = ("ok", "waiting")
 ORDER = ("critical", "unknown", "warning", "degraded", "ok", "waiting")
@@ -29,19 +29,23 @@ def _health(host: str, variables: Mapping[str, Any]) -> Health:
     answers = []
     for name, where in WHERE.items():
         answers += [{**result, "where": where} for result in (variables.get(name) or {}).get("results") or []]
-    return {"host": host, "answers": answers, "report": _report(host, variables.get("quai_report") or {})}
+    return {
+        "host": host,
+        # That its sites answer the world says nothing of a host on which nothing could be asked.
+        "silent": not any(answer["where"] == WHERE["quai_inside"] for answer in answers),
+        "answers": answers,
+        "report": _report(host, variables.get("quai_report") or {}),
+    }
 
 
-def _report(host: str, read: Mapping[str, Any]) -> Any:
-    try:
-        return json.loads(base64.b64decode(read["content"]))
-    except (KeyError, ValueError):
-        return {"host": host}
+def _report(host: str, slurped: Mapping[str, Any]) -> Health:
+    content = slurped.get("content")
+    return read(base64.b64decode(content), host) if content else missing(host)
 
 
 def health_verdict(found: list[Health]) -> dict[str, Any]:
     """Return C(table) (lines, the worst first), C(line) (one line) and C(good)."""
-    silent = [health["host"] for health in found if not health["answers"]]
+    silent = [health["host"] for health in found if health["silent"]]
     answers = [{**answer, "host": health["host"]} for health in found for answer in health["answers"]]
     bad = [answer for answer in answers if answer["status"] not in GOOD]
     counts = {status: sum(answer["status"] == status for answer in answers) for status in ORDER}

@@ -62,6 +62,7 @@ class Places(NamedTuple):
     docker: Path = Path("/var/lib/docker")
     srv: Path = Path("/srv")
     proc: Path = Path("/proc")
+    run: Path = Path("/run/quai/monitor")
     socket: str = SOCKET
 
 
@@ -275,14 +276,8 @@ class _Collector:
         """What the watch knows: the last result of every probe, alerts, and what happened."""
         place = self.places.state / "monitor"
         wanted = self.asked.project
-        try:
-            state = json.loads((place / "state.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            self.lack("monitor", f"there is no {place / 'state.json'}: this host is not watched")
-            return
-        except ValueError as error:
-            self.file(place / "state.json", "monitor/state.damaged", "état illisible", "a state that is damaged")
-            self.lack("monitor", f"{place / 'state.json'} is damaged: {error}")
+        state = self._state(place)
+        if state is None:
             return
         probes = {
             name: entry
@@ -330,6 +325,22 @@ class _Collector:
             cut=cut,
         )
 
+    def _state(self, place: Path) -> dict[str, Any] | None:
+        """The younger one of the state on disk and, when the disk takes nothing, in memory."""
+        found: list[dict[str, Any]] = []
+        for path in (place / "state.json", self.places.run / "state.json"):
+            try:
+                state = json.loads(path.read_text(encoding="utf-8"))
+                found.append({"run": {}, **state})
+            except FileNotFoundError:
+                continue
+            except (ValueError, TypeError) as error:
+                self.file(path, "monitor/state.damaged", "état illisible", "a state that is damaged")
+                self.lack("monitor", f"{path} is damaged: {error}")
+        if not found and not any(one.what == "monitor" for one in self.missing):
+            self.lack("monitor", f"there is no {place / 'state.json'}: this host is not watched")
+        return max(found, key=lambda state: float(state["run"].get("serial") or 0), default=None)
+
     def overview(self) -> None:
         """State of the machine: memory, disks, load, the largest processes without their arguments."""
         proc = self.places.proc
@@ -348,7 +359,7 @@ class _Collector:
         )
         self.add(
             "host/processes.txt",
-            "plus gros processus, sans leurs arguments (ils peuvent contenir des secrets)",
+            "processus les plus gourmands, sans leurs arguments (qui peuvent contenir des secrets)",
             "largest processes, without their arguments (which may hold secrets)",
             processes(proc),
         )
@@ -436,7 +447,7 @@ class _Collector:
         )
         self.add(
             f"containers/{name}.json",
-            "état et configuration, sans valeurs d'environnement",
+            "état et configuration, sans les valeurs d'environnement",
             "state and configuration, without values of the environment",
             json.dumps(without_values(found), indent=1, ensure_ascii=False) + "\n",
         )
@@ -500,8 +511,8 @@ class _Collector:
                 return
             self.add(
                 "releases/compose.json",
-                "définition acceptée, sans valeurs",
-                "accepted definition, without values",
+                "définition acceptée, sans les valeurs d'environnement",
+                "accepted definition, without values of the environment",
                 text,
             )
 
@@ -565,10 +576,15 @@ class _Collector:
             (
                 "logs/journal-warnings.log",
                 ["-p", "warning"],
-                "journal, avertissements et pires",
+                "journal, avertissements et au-delà",
                 "journal, warnings and worse",
             ),
-            ("logs/journal-kernel.log", ["-k"], "noyau (manque de mémoire, disques)", "kernel (lack of memory, disks)"),
+            (
+                "logs/journal-kernel.log",
+                ["-k"],
+                "messages du noyau (mémoire insuffisante, disques)",
+                "kernel (lack of memory, disks)",
+            ),
         ):
             try:
                 text = self.run("journalctl", *options, *arguments)

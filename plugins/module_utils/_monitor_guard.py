@@ -38,9 +38,9 @@ _WORDS: Final = {
         "container": "The container",
     },
     "fr": {
-        "series": "{kind} {name} a été redémarré(e) {count} fois depuis {since} ; tout va bien depuis {good} min.",
-        "open": "{kind} {name} a été redémarré(e) {count} fois en {span} et est de nouveau en défaut : {message}\n"
-        "Plus aucun redémarrage avant une demande explicite :\n    quai-monitor guard reset {probe}",
+        "series": "{kind} {name} : {count} redémarrage(s) depuis le {since} ; tout va bien depuis {good} min.",
+        "open": "{kind} {name} : {count} redémarrage(s) en {span}, et de nouveau en défaut : {message}\n"
+        "Plus aucun redémarrage automatique avant cette commande :\n    quai-monitor guard reset {probe}",
         "unit": "L'unité",
         "container": "Le conteneur",
     },
@@ -102,7 +102,7 @@ def decide(
     touched = _last_restarts(state, config)
     for spec in config["probes"]:
         restart = spec.get("restart")
-        if not restart or spec["name"] not in by_name:
+        if not restart or by_name.get(spec["name"], {}).get("status") in (None, "waiting"):
             continue
         words = _WORDS.get((config.get("languages") or ["en"])[0], _WORDS["en"])
         one = _One(state, spec, by_name[spec["name"]], now, found=found, tell=tell, words=words)
@@ -235,7 +235,7 @@ class _One:
             return bool(reason in _NO_ANSWER)
         if kind in ("process", "pm2"):
             return bool(self.result["value"] == 0 or reason == "missing")
-        return bool(kind in ("systemd", "docker", "containers") and reason in ("threshold", "missing"))
+        return bool(kind in ("systemd", "docker", "containers") and reason in ("threshold", "missing", "status"))
 
     def _is_dead(self, life: Life) -> bool:
         """Whether what the host says of the target agrees."""
@@ -270,7 +270,7 @@ class _One:
             return
         if not self._is_dead(inspect(self.target)):
             return
-        guard["restarts"] = [*guard["restarts"], now][-_TOTAL_KEPT:]
+        guard["restarts"] = [*guard["restarts"], now][-max(_TOTAL_KEPT, self.most) :]
         guard["series"] = [*guard["series"], now][-_TOTAL_KEPT:]
         guard["total"] += 1
         guard["ok_since"] = None

@@ -431,7 +431,7 @@ def _digest(text: str) -> str:
 
 
 def _other_channel(config: Mapping[str, Any], message: Message) -> str:
-    """Another channel that the policies behind a message name: the same severity first, then any."""
+    """Another channel that the policies behind a message name: the same severity first, then any, then the watch's."""
     policies = config.get("policies") or {}
     by_name = {probe["name"]: probe.get("policy") for probe in config.get("probes") or ()}
     names: list[str] = []
@@ -440,8 +440,7 @@ def _other_channel(config: Mapping[str, Any], message: Message) -> str:
         severity = message.get("severity") or ""
         for rule in [rules[one] for one in (severity, *rules) if one in rules]:
             names += [*(rule.get("notify") or ()), *(rule.get("escalate_to") or ())]
-    if not names or message.get("kind") == "own_fault":
-        names += config.get("own_fault_channels") or ()
+    names += config.get("own_fault_channels") or ()
     for name in names:
         if name != message["channel"] and name in (config.get("channels") or {}):
             return name
@@ -488,7 +487,7 @@ _DIGEST_WORDS: Final[dict[str, dict[str, str]]] = {
     },
     "fr": {
         "subject": "[{host}] {count} messages en attente",
-        "body": "{count} messages attendaient depuis {since}, car ce canal a échoué : {error}",
+        "body": "{count} messages attendaient depuis le {since}, car ce canal a échoué : {error}",
         "last": "Le dernier :",
     },
 }

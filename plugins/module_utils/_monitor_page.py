@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ansible_collections.quai.ops.plugins.module_utils import _monitor_store as store
+from ansible_collections.quai.ops.plugins.module_utils._monitor_run import waiting_projects
 from ansible_collections.quai.ops.plugins.module_utils._monitor_store import Paths, State
 from ansible_collections.quai.ops.plugins.module_utils._report_data import build, day_line
 from ansible_collections.quai.ops.plugins.module_utils._report_host import collect
@@ -32,6 +33,10 @@ def report(where: Paths, config: Mapping[str, Any], state: State, now: float) ->
     with suppress(OSError, ValueError):
         previous = json.loads((_directory(where, config) / "report.json").read_bytes())
     facts = collect(config, previous.get("facts") if isinstance(previous, dict) else None, str(where.root))
+    # Only the state knows whether what is not there was there once, so that its project is asked and bad.
+    idle = waiting_projects(config, where, state)
+    for name, release in facts["releases"].items():
+        release["waiting"] = name in idle
     return build(config, state, lines(where, now), now, facts)
 
 

@@ -99,7 +99,7 @@ def setup(where: Paths) -> Setup:
     secrets = store.load_secrets(where)
     wanted = [*config["probes"], *peer_probes(config)]
     try:
-        specs, unusable = normalise(wanted), []
+        specs, unusable = normalise(wanted), list[Result]()
     except SpecError as error:
         specs, unusable = _usable(wanted)
         # With the others it goes on without what it depends on.
@@ -111,7 +111,7 @@ def setup(where: Paths) -> Setup:
 def _usable(wanted: Sequence[Any]) -> tuple[list[dict[str, Any]], list[Result]]:
     """The probes that are right by themselves, and results for the others."""
     specs: dict[str, dict[str, Any]] = {}
-    unusable = []
+    unusable: list[Result] = []
     for number, one in enumerate(wanted):
         name = str(one.get("name") or "") if isinstance(one, dict) else ""
         try:
@@ -175,13 +175,18 @@ def _unusable(name: str, spec: Any, error: str) -> Result:
     return _empty_result(name, known, "unknown", "own_error", f"the probe cannot be used: {error}")
 
 
-def waiting_projects(config: Mapping[str, Any], where: Paths) -> set[str]:
-    """Projects that are not live yet: what they wait for does not exist."""
+def waiting_projects(config: Mapping[str, Any], where: Paths, state: Mapping[str, Any]) -> set[str]:
+    """Projects that are not live yet: what they wait for was never there.
+
+    What was there once and is gone (a disk that is not mounted, a link that leads nowhere) is a failure.
+    """
+    live = state.get("live") or {}
     return {
         name
         for name, project in config["projects"].items()
-        # A link that leads nowhere is a release that is broken, and not one that is still to come.
-        if project.get("active_when") and not os.path.lexists(where.root / project["active_when"].lstrip("/"))
+        if project.get("active_when")
+        and live.get(name) != project["active_when"]
+        and not os.path.lexists(where.root / project["active_when"].lstrip("/"))
     }
 
 
@@ -454,7 +459,12 @@ class _Run:
         return state
 
     def _ask(self, state: State, only: Collection[str]) -> list[Result]:
-        idle = waiting_projects(self.config, self.where)
+        idle = waiting_projects(self.config, self.where, state)
+        state["live"] = {
+            name: project["active_when"]
+            for name, project in self.config["projects"].items()
+            if project.get("active_when") and name not in idle
+        }
         specs = due(self.config, state, self.now, idle, only)
         names = {spec["name"] for spec in self.config["probes"]}
         memory = {name: value for name, value in state["memory"].items() if name in names}
@@ -578,7 +588,7 @@ class _Run:
         """Whether the page is written anew: every few minutes, and when something happened that it should tell."""
         if not self.config["report"].get("directory"):
             return False
-        waiting, releasing = waiting_projects(self.config, self.where), releases(self.config, self.where)
+        waiting, releasing = waiting_projects(self.config, self.where, state), releases(self.config, self.where)
         projects = [sorted(waiting), sorted(releasing)]
         moved = projects != state["run"].get("projects")
         state["run"]["projects"] = projects
@@ -601,7 +611,7 @@ class _Run:
                 waiting=len(left),
                 channels=outbox.channels(self.where),
                 overruns=int(state["run"]["overruns"]),
-                idle=waiting_projects(self.config, self.where),
+                idle=waiting_projects(self.config, self.where, state),
             )
             try:
                 metrics.write(Path(self.config["textfile"]), page)

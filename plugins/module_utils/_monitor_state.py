@@ -595,16 +595,20 @@ class _Run:
                 alert["wait"] = rules.failures
             return
         policy = policy_of(rules.spec, self.config)
-        if alert["acked"].get("level") == "warning" and alert["level"] == "critical":
-            alert["acked"] = _NOT_ACKED  # less than this was acknowledged
-            self._put_off(alert, policy)
-        if not alert["acked"]["until"]:
+        if not self._is_acked(alert, policy):
             if was_suppressed and alert["notified"] and alert["next"] <= self.now:
                 alert["next"] = self.now + policy.respond_within
             if alert["notified"]:
                 self._follow_up(name, alert, policy, happened)
             else:
                 self._first_message(name, alert, policy, happened)
+
+    def _is_acked(self, alert: dict[str, Any], policy: Policy) -> bool:
+        """Whether somebody works on it, knowing how bad it is."""
+        if alert["acked"].get("level") == "warning" and alert["level"] == "critical":
+            alert["acked"] = _NOT_ACKED
+            self._put_off(alert, policy)
+        return bool(alert["acked"]["until"])
 
     def _first_message(self, name: str, alert: dict[str, Any], policy: Policy, happened: set[str]) -> None:
         """Tell of an incident, unless it may yet recover together with what it depends on."""

@@ -196,7 +196,27 @@ def _numbers(config: dict[str, Any]) -> Iterator[str]:
 
 def _parts(config: dict[str, Any]) -> Iterator[str]:
     """What is wrong with the parts of lists and maps, which are left out then."""
-    for name, channel in list(config["channels"].items()):
+    yield from _channels(config["channels"])
+    yield from _policies(config["policies"])
+    for name, project in list(config["projects"].items()):
+        right = isinstance(project, dict) and _texts(project.get("locks"))
+        if not right or not isinstance(project.get("active_when") or "", str):
+            yield f"projects.{name} is no map, or its locks are no list of names, or active_when is no path"
+            del config["projects"][name]
+    for number, peer in enumerate(list(config["peers"])):
+        right = isinstance(peer, dict) and all(isinstance(peer.get(key), str) for key in ("name", "url"))
+        if not right or not isinstance(peer.get("max_age") or 0, (int, float)):
+            # Not shown, because it may hold a password.
+            yield f"peers[{number}] is no map with name, url, and max_age in seconds"
+            config["peers"].remove(peer)
+    for key in ("languages", "own_fault_channels"):
+        if not _texts(config[key]):
+            yield f"{key} is {_short(config[key])}, not a list of texts"
+            config[key] = _DEFAULTS[key]
+
+
+def _channels(channels: dict[str, Any]) -> Iterator[str]:
+    for name, channel in list(channels.items()):
         kind = channel.get("type") if isinstance(channel, dict) else None
         need = _CHANNEL_NEEDS.get(str(kind))
         if need is None:
@@ -205,29 +225,19 @@ def _parts(config: dict[str, Any]) -> Iterator[str]:
             yield f"channels.{name}: {need} is missing; a channel of type {kind} needs it"
         else:
             continue
-        del config["channels"][name]
-    for name, policy in config["policies"].items():
+        del channels[name]
+
+
+def _policies(policies: dict[str, Any]) -> Iterator[str]:
+    for name, policy in list(policies.items()):
         if not isinstance(policy, dict):
             yield f"policies.{name} is {_short(policy)}, not a map of severities"
-            config["policies"][name] = policy = {}
+            del policies[name]
+            continue
         for severity, rule in list(policy.items()):
             if not isinstance(rule, dict) or not all(_texts(rule.get(one)) for one in ("notify", "escalate_to")):
                 yield f"policies.{name}.{severity} is {_short(rule)}; it is a map, and lists channels by their names"
                 del policy[severity]
-    for name, project in list(config["projects"].items()):
-        right = isinstance(project, dict) and _texts(project.get("locks"))
-        if not right or not isinstance(project.get("active_when", ""), str):
-            yield f"projects.{name} is {_short(project)}; it is a map with locks, a list, and active_when, a path"
-            del config["projects"][name]
-    for peer in list(config["peers"]):
-        right = isinstance(peer, dict) and all(isinstance(peer.get(key), str) for key in ("name", "url"))
-        if not right or not isinstance(peer.get("max_age") or 0, (int, float)):
-            yield f"peers has {_short(peer)}; it is a map with name, url, and max_age in seconds"
-            config["peers"].remove(peer)
-    for key in ("languages", "own_fault_channels"):
-        if not _texts(config[key]):
-            yield f"{key} is {_short(config[key])}, not a list of texts"
-            config[key] = _DEFAULTS[key]
 
 
 def _texts(value: Any) -> bool:

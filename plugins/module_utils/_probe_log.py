@@ -334,7 +334,13 @@ def _read_on(entry: dict[str, Any], path: str, matcher: Matcher, *, to_the_end: 
             entry["mtime"] = seen.st_mtime
             return
         try:
-            _lines(entry, lambda start, size: os.pread(handle, size, start), matcher, to_the_end=to_the_end)
+            _lines(
+                entry,
+                lambda start, size: os.pread(handle, size, start),
+                matcher,
+                seen.st_mtime,
+                to_the_end=to_the_end,
+            )
         finally:
             # Also when the time is over: an offset without its digests would look like another file.
             _remember(entry, handle)
@@ -343,9 +349,17 @@ def _read_on(entry: dict[str, Any], path: str, matcher: Matcher, *, to_the_end: 
 
 
 def _lines(
-    entry: dict[str, Any], piece: Callable[[int, int], bytes], matcher: Matcher, *, to_the_end: bool = False
+    entry: dict[str, Any],
+    piece: Callable[[int, int], bytes],
+    matcher: Matcher,
+    changed: float,
+    *,
+    to_the_end: bool = False,
 ) -> None:
-    """Take lines from C(piece(start, size)) and move the offset behind each whole one."""
+    """Take lines from C(piece(start, size)) and move the offset behind each whole one.
+
+    C(changed): the last change of the file. No line is younger, however late it is read.
+    """
     while not matcher.full:
         chunk = piece(entry["offset"], _CHUNK)
         if not chunk:
@@ -356,14 +370,14 @@ def _lines(
                 return
             # A line without end in sight: what is there is taken, cut, and the rest of it is skipped.
             if not entry["cut"]:
-                matcher.line(chunk.decode("utf-8", "replace").rstrip("\r"))
+                matcher.line(chunk.decode("utf-8", "replace").rstrip("\r"), changed)
             entry["cut"] = True
             entry["offset"] += len(chunk)
             matcher.budget -= len(chunk)
             continue
         lines = chunk[: whole - 1].decode("utf-8", "replace").split("\n")
         for line in lines[1:] if entry["cut"] else lines:
-            matcher.line(line)
+            matcher.line(line, changed)
         entry["cut"] = False
         entry["offset"] += whole
         matcher.budget -= whole
@@ -457,7 +471,7 @@ def _rest_of_compressed(entry: dict[str, Any], matcher: Matcher) -> bool:
 
                 # The beginning is compared first, so that the many that it is not cost little.
                 if _matches(entry, piece):
-                    _lines(dict(entry), piece, matcher, to_the_end=True)
+                    _lines(dict(entry), piece, matcher, packed.mtime, to_the_end=True)
                     return True
         except (OSError, EOFError, ValueError):
             continue  # another file, or one that is being written

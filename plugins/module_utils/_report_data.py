@@ -429,7 +429,7 @@ def _status(kept: Mapping[str, Any], checked: float | None, every: float, now: f
         return "waiting"
     if status not in STATUSES or not kept.get("result"):
         return "no_data"
-    if checked is not None and now - checked > FRESH * every + 60:
+    if checked is None or now - checked > FRESH * every + 60:
         return "no_data"
     return str(status)
 

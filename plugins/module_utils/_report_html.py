@@ -33,6 +33,8 @@ from ansible_collections.quai.ops.plugins.module_utils._report_read import (
     clean,
     fault,
     standing,
+    standings,
+    tls_level,
 )
 from ansible_collections.quai.ops.plugins.module_utils._report_style import CSS, icon, sprite
 from ansible_collections.quai.ops.plugins.module_utils._report_words import (
@@ -116,7 +118,7 @@ class _Page:
     def _report_order(self, report: Report) -> tuple[Any, ...]:
         if self.faults[id(report)]:
             return (0, 0, report["host"])
-        levels = [standing(probe) for probe in report["probes"]]
+        levels = standings(report)
         worst = min(
             ("cwuzk".index(how.level) for how in levels if how.kind in ("problem", "watch", "no_data")), default=9
         )
@@ -510,7 +512,8 @@ class _Page:
             if totals.get(key)
         ]
         if not rows:
-            quiet = " · ".join([self.t("quiet_day"), *summary])
+            known = any(set(report["strip"]) - set("0123456789n") for report in self.shown)
+            quiet = " · ".join([self.t("quiet_day") if known else self._none(), *summary])
             return self._section("day", self.t("s_day"), f'<p class="calm">{quiet}</p>')
         head = "".join(f"<th>{self.t(key)}</th>" for key in ("from", "what", "duration"))
         table = self._folded(
@@ -585,8 +588,7 @@ class _Page:
             return Standing("no_data", "no_data", "u")
         if project["waiting"]:
             return Standing("waiting", "waiting", "z")
-        mine = [standing(probe) for probe in report["probes"] if probe["project"] == project["name"]]
-        return _worst(mine)
+        return _worst(standings(report, project["name"]))
 
     def _tile(self, how: Standing, report: Report, project: Data) -> str:
         mine = [probe for probe in report["probes"] if probe["project"] == project["name"]]
@@ -651,7 +653,7 @@ class _Page:
         return (
             f'<div class="hero" id="{esc(self.anchor(report))}">'
             f'<div class="head"><h3>{esc(report["host"])}</h3>{numbers}</div>'
-            f"{draw.strip(report['strip'], self._strip_words(report['strip'], report['made']))}"
+            f"{draw.strip(report['strip'], self._strip_words(report['strip'], report['strip_end']))}"
             f'<p class="axis" aria-hidden="true">{hours}</p>{drawn}</div>'
         )
 
@@ -730,10 +732,10 @@ class _Page:
             name = esc(report["host"]) if where else f'<a href="#{target}">{esc(report["host"])}</a>'
             told = self._fault_words(report)
             return f'<tr class="c" {where}><td>{badge}</td><td>{name}</td><td colspan="5">{told}</td></tr>'
-        levels = [standing(probe) for probe in report["probes"]]
-        good, every = sum(how.kind == "ok" for how in levels), len(levels)
+        levels = standings(report)
+        good = sum(how.kind == "ok" for how in levels)
         how = _worst(levels)
-        count = self.t("n_of", good=good, all=every)
+        count = self.t("n_of", good=good, all=len(report["probes"]))
         line = report["line"]
         drawn = draw.line(line["p50"], line["p95"], self._line_words(report)) if line else ""
         strip = draw.strip(report["strip"], self._strip_words(report["strip"], report["strip_end"]))
@@ -798,8 +800,8 @@ class _Page:
         note = ""
         if how.kind in ("problem", "watch", "silenced"):
             note = self._sub(self._message(Problem(report, probe, how, None)))
-        elif how.kind == "no_data":
-            note = self._sub(esc(probe["title"]))
+        elif how.kind == "no_data" and probe["title"]:
+            note = self._sub(self.t("wanted", what=probe["title"]))
         # Of a day without a fault the words beside it say as much, and the figures beside a line the same as it.
         words = "" if probe["strip"] == f"{SLOTS}o" else self._strip_words(probe["strip"], report["strip_end"])
         line = probe["line"]
@@ -880,24 +882,26 @@ class _Page:
         return self._panel("tls", rows, ("what", "", ""), "no_tls")
 
     def _tls_row(self, host: str, days: float, report: Report, probe: Data) -> str:
-        where = self._sub(self._where(report, probe["project"]))
+        notes = [self._where(report, probe["project"])]
         if days == -1e6:
             how = standing(probe)
-            return f'<tr><td>{esc(host)}{where}</td><td colspan="2">{self._badge(how)}</td></tr>'
-        level = "c" if days < 7 else "w" if days < 21 else "k"
+            return f'<tr><td>{esc(host)}{self._sub(notes[0])}</td><td colspan="2">{self._badge(how)}</td></tr>'
+        level = tls_level(probe, days)
         chain = probe["details"].get("chain_days")
-        sub = where
+        why = probe["reason"]
+        if why.startswith("tls_"):
+            notes.append(self.tell(lambda language: reason(language, why)))
         tick = None
         if isinstance(chain, (int, float)) and chain < days:
             level = "c" if chain < 7 else "w" if chain < 21 and level == "k" else level
-            sub = self._sub(f"{self._where(report, probe['project'])} · {self.t('chain', n=chain)}")
+            notes.append(self.t("chain", n=chain))
             tick = chain / 0.9
         ends = self._day_of(self.now + days * DAY)
         text = self.t("expired") if days < 0 else self.t("d", n=int(days))
         shown = text if level == "k" else f'<span class="b {level}">{mark(level)}{text}</span>'
         drawn = draw.meter(days / 0.9, level, tick)
         return (
-            f'<tr><td>{esc(host)}{sub}</td><td style="width:32%">{drawn}</td>'
+            f'<tr><td>{esc(host)}{self._sub(" · ".join(notes))}</td><td style="width:32%">{drawn}</td>'
             f'<td class="r">{shown}<span class="sub">{ends}</span></td></tr>'
         )
 
@@ -970,9 +974,10 @@ class _Page:
         name = f"{esc(report['host'])}:{path}" if self.fleet else path
         free, inodes = details.get("free_bytes"), details.get("inodes_used_pct")
         notes = []
-        if isinstance(free, (int, float)):
+        blind = how.kind in ("no_data", "waiting")
+        if isinstance(free, (int, float)) and not blind:
             notes.append(self.t("free", size=lambda language: size(language, free)))
-        if isinstance(inodes, (int, float)):
+        if isinstance(inodes, (int, float)) and not blind:
             notes.append(self.t("inodes", n=lambda language: percent(language, inodes)))
         if details.get("read_only") is True:
             notes.append(f'<b class="b c">{self.t("read_only")}</b>')
@@ -988,7 +993,9 @@ class _Page:
             )
             drawn = draw.month(probe["days"], how.level, words)
         left = details.get("full_in_days")
-        if isinstance(left, (int, float)) and left >= 0:
+        if blind:
+            trend = ""
+        elif isinstance(left, (int, float)) and left >= 0:
             end = self.zone
             trend = self.t(
                 "full_on",

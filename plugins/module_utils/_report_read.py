@@ -354,6 +354,23 @@ def standing(probe: Mapping[str, Any]) -> Standing:
     return Standing("ok", "ok", "k") if status == "ok" else Standing("watch", status, level)
 
 
+def standings(report: Mapping[str, Any], project: str = "") -> list[Standing]:
+    """Return how all of a host, or of one of its projects, stands; what is declared and not asked has no data."""
+    waiting = {one["name"] for one in report["projects"] if one["waiting"]}
+    missing_ = [one for one in report["expected"] if one["project"] not in waiting]
+    return [
+        *(standing(probe) for probe in report["probes"] if project in ("", probe["project"])),
+        *(Standing("no_data", "no_data", "u") for one in missing_ if project in ("", one["project"])),
+    ]
+
+
+def tls_level(probe: Mapping[str, Any], days: float) -> str:
+    """Return the level of a certificate that ends in C(days); one that does not hold is critical, however long."""
+    if days < 7 or probe["reason"].startswith("tls_"):
+        return "c"
+    return "w" if days < 21 else "k"
+
+
 class Fault(NamedTuple):
     """Why nothing of a host is believed or current."""
 
@@ -482,5 +499,5 @@ def _urgency(problem: Problem) -> tuple[Any, ...]:
 
 __all__ = [
     "HOST", "MAX_AGE", "Assessment", "Fault", "Problem", "Standing", "assess", "clean", "fault", "missing", "read",
-    "standing", "unreadable",
+    "standing", "standings", "tls_level", "unreadable",
 ]  # fmt: skip

@@ -91,7 +91,7 @@ padding:.95rem 1.15rem 1.05rem}
 .tile h3{display:flex;flex-wrap:wrap;gap:0 .45em;align-items:center}.tile .v .soft{font-size:1rem;font-weight:400}
 .tile .v{font-size:1.35rem;font-weight:650;letter-spacing:-.01em;line-height:1.3}
 .tile dl{margin-top:.55rem;display:grid;gap:.1rem;font-size:.8125rem}
-.tile dl div{display:flex;justify-content:space-between;gap:.6rem}.tile dt{color:var(--soft)}
+.tile dl div{display:flex;justify-content:space-between;gap:.6rem}.tile dt{color:var(--soft);white-space:nowrap}
 .tile dd{text-align:right}
 .hero{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:.9rem 1.1rem .7rem;
 margin-bottom:1.6rem}
@@ -134,7 +134,8 @@ padding:.7rem 0;list-style:none}
 font-size:1rem}
 .group>summary .st+.r{grid-column:5}.group>summary .r{text-align:right;font-size:.9375rem}
 .group>table{margin:.2rem 0 1.4rem}
-.pr{table-layout:fixed}.pr th:nth-child(1){width:8rem}.pr th:nth-child(3){width:31%}.pr th:nth-child(4){width:12%}
+.pr{table-layout:fixed}.pr th:nth-child(1){width:8.6rem}.pr td:first-child .b{white-space:normal}
+.pr th:nth-child(3){width:31%}.pr th:nth-child(4){width:12%}
 .pr th:nth-child(5){width:9.5rem}.pr th:nth-child(6){width:5.5rem}.pr th:nth-child(7){width:4.8rem}
 .pr td:nth-child(3),.pr td:nth-child(4),.group>summary .st{padding-right:1.2rem}
 .ev td:nth-child(1){width:12rem}.ev{margin-top:.7rem}.ev th:last-child{text-align:right}

@@ -26,6 +26,8 @@ from ansible_collections.quai.ops.plugins.module_utils._report_read import (
     clean,
     fault,
     standing,
+    standings,
+    tls_level,
 )
 from ansible_collections.quai.ops.plugins.module_utils._report_words import (
     LANGUAGES,
@@ -250,7 +252,8 @@ class _Letter:
         rows = [(report, one) for report in self.fresh for one in report["incidents"]]
         rows.sort(key=lambda row: (row[1]["to"] is not None, -(row[1]["from"] or 0)))
         if not rows:
-            yield f"  {self.say('quiet_day')}"
+            known = any(set(report["strip"]) - set("0123456789n") for report in self.fresh)
+            yield f"  {self.say('quiet_day' if known else 'no_data')}"
         for report, one in rows[:ROWS]:
             lasted = self.say("ongoing")
             if one["to"] is not None:
@@ -266,14 +269,15 @@ class _Letter:
             if broken:
                 yield from _wrapped(f"✗ {_line(report['host'], 24)}  ", self._fault(broken))
                 continue
-            levels = [standing(probe) for probe in report["probes"]]
+            levels = standings(report)
             good = sum(how.kind == "ok" for how in levels)
             sign = MARKS["k"] if good == len(levels) else MARKS[min((how.level for how in levels), key="cwuzk".index)]
             up = "" if report["up_24h"] is None else percent(self.language, report["up_24h"], 2)
             latency = _latency_bars(report["line"])
+            count = f"{good}/{len(report['probes'])}"
             ms = "" if report["p95"] is None else f"{number(self.language, report['p95'])} ms"
             yield _columns(
-                (f"{sign} {report['host']}", 17), (f"{good}/{len(levels)}", 6), (hours(report["strip"]), 24), (up, 8),
+                (f"{sign} {report['host']}", 17), (count, 6), (hours(report["strip"]), 24), (up, 8),
                 (latency, 12), (ms, 0),
             )  # fmt: skip
 
@@ -295,7 +299,7 @@ class _Letter:
             return _columns((f"– {title}", _PROJECT[0]), (self.say("not_released"), 0))
         mine = [probe for probe in report["probes"] if probe["project"] == project["name"]]
         drills = [probe["value"] for probe in mine if probe["type"] == "drill" and probe["value"] is not None]
-        level = min((standing(probe).level for probe in mine), key="cwuzk".index, default="u")
+        level = min((how.level for how in standings(report, project["name"])), key="cwuzk".index, default="u")
         times = [
             self.zone.date(self.language, epoch, self.now) if epoch else self.say("no_data")
             for epoch in (project["live_since"], project["released_at"])
@@ -330,7 +334,7 @@ class _Letter:
             if days is None:
                 rows.append((-1e6, _columns((f"? {name}", 44), (self.say("no_data"), 0))))
                 continue
-            sign = MARKS["c" if days < 7 else "w" if days < 21 else "k"]
+            sign = MARKS[tls_level(probe, days)]
             told = self.say("expired") if days < 0 else self.say("d", n=int(days))
             end = self.zone.date(self.language, self.now + days * DAY, self.now)
             rows.append((days, _columns((f"{sign} {name}", 44), (_gauge(days / 0.9), 12), (f"{told} ({end})", 0))))

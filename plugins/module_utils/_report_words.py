@@ -85,7 +85,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "s_queues": ("Files d\u2019attente et signes de vie", "Queues and heartbeats"),
     "s_monitor": ("La surveillance elle-même", "The monitor itself"),
     # needs a person now
-    "nobody_needed": ("Rien ne demande une personne.", "Nothing needs a person."),
+    "nobody_needed": ("Aucune intervention nécessaire.", "Nothing needs a person."),
     "since": ("Depuis", "Since"),
     "reason": ("Cause", "Reason"),
     "value": ("Valeur", "Value"),
@@ -109,7 +109,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "host_silent": ("Aucun rapport récent : le dernier date de {age}.", "No recent report: the last one is {age} old."),
     "host_never": ("Aucun rapport reçu.", "No report received."),
     "host_ahead": (
-        "Son horloge avance de {age} : ses données ne sont pas crues.",
+        "Son horloge avance de {age} : ses données sont ignorées.",
         "Its clock is {age} ahead: its data are not believed.",
     ),
     "host_no_data": ("Aucune de ses sondes n\u2019a de données.", "None of its probes has data."),
@@ -120,7 +120,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ),
     "watching": ("À confirmer", "To confirm"),
     "watching_why": (
-        "Mauvais à la dernière ronde, pas assez longtemps pour alerter.",
+        "En échec à la dernière ronde, mais pas depuis assez longtemps pour alerter.",
         "Bad in the last round, not for long enough to alert.",
     ),
     "quiet": ("En sourdine", "Silenced"),
@@ -140,7 +140,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "n_incidents": ("{n} incident|{n} incidents", "{n} incident|{n} incidents"),
     "n_restarts": ("{n} redémarrage|{n} redémarrages", "{n} restart|{n} restarts"),
     "n_flaps": ("{n} instabilité|{n} instabilités", "{n} flapping|{n} flapping"),
-    "n_suppressed": ("{n} alerte tue|{n} alertes tues", "{n} alert held back|{n} alerts held back"),
+    "n_suppressed": ("{n} alerte retenue|{n} alertes retenues", "{n} alert held back|{n} alerts held back"),
     "n_escalated": ("{n} escalade|{n} escalades", "{n} escalation|{n} escalations"),
     "from": ("Début", "Began"),
     "what": ("Quoi", "What"),
@@ -166,6 +166,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "up_24h": ("Dispo. 24 h", "Up 24 h"),
     "up_30d": ("30 j", "30 d"),
     "n_of": ("{good} sur {all} OK", "{good} of {all} OK"),
+    "wanted": ("attendu : {what}", "expected: {what}"),
     "legend": (
         "Chaque bande couvre 24 heures, une case par 5 minutes.",
         "Each strip covers 24 hours, one slot per 5 minutes.",
@@ -212,11 +213,11 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "n_updates": ("{n} en attente", "{n} pending"),
     "n_security": ("dont {n} de sécurité", "{n} of them security"),
     "up_to_date": ("à jour", "up to date"),
-    "lists_old": ("listes vieilles de {age}", "lists {age} old"),
+    "lists_old": ("listes datant de {age}", "lists {age} old"),
     "reboot": ("Redémarrage", "Reboot"),
     "reboot_needed": ("nécessaire", "needed"),
     "reboot_no": ("pas nécessaire", "not needed"),
-    "uptime": ("Allumé depuis", "Up for"),
+    "uptime": ("En marche depuis", "Up for"),
     "system": ("Système", "System"),
     "no_machine": ("Aucune mesure de la machine.", "The machine is not measured."),
     # queues
@@ -240,8 +241,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "failed_deliveries": ("Envois échoués (24 h)", "Failed deliveries (24 h)"),
     "expired_acks": ("Prises en charge expirées (24 h)", "Expired acknowledgements (24 h)"),
     "without_data": ("Sondes sans données", "Probes without data"),
-    "own_faults": ("Défauts de la surveillance (24 h)", "Faults of the monitor (24 h)"),
-    "guards": ("Gardes de redémarrage ouvertes", "Open restart guards"),
+    "own_faults": ("Défaillances de la surveillance (24 h)", "Faults of the monitor (24 h)"),
+    "guards": ("Redémarrages automatiques bloqués", "Open restart guards"),
     "damaged": ("Lignes d\u2019historique illisibles", "Unreadable lines of history"),
     "none": ("0", "0"),
     "no_data_here": ("sans données", "no data"),
@@ -267,23 +268,29 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "r_reset": ("connexion rompue", "connection reset"),
     "r_tls_expired": ("certificat expiré", "certificate expired"),
     "r_tls_host": ("certificat d\u2019un autre nom", "certificate of another name"),
-    "r_tls_chain": ("chaîne de certificats", "certificate chain"),
-    "r_tls_other": ("TLS", "TLS"),
-    "r_status": ("code de réponse", "status of the answer"),
+    "r_tls_chain": ("chaîne de certificats invalide", "invalid certificate chain"),
+    "r_tls_other": ("erreur TLS", "TLS error"),
+    "r_status": ("code de réponse inattendu", "unexpected status"),
     "r_body": ("contenu inattendu", "unexpected content"),
     "r_json": ("contenu inattendu", "unexpected content"),
     "r_latency": ("trop lent", "too slow"),
-    "r_size": ("taille", "size"),
-    "r_redirect": ("redirection", "redirect"),
+    "r_size": ("taille inattendue", "unexpected size"),
+    "r_redirect": ("redirection inattendue", "unexpected redirect"),
     "r_auth": ("accès refusé", "login refused"),
-    "r_proto": ("protocole", "protocol"),
+    "r_proto": ("erreur de protocole", "protocol error"),
     "r_stale": ("trop ancien", "too old"),
     "r_missing": ("absent", "missing"),
     "r_empty": ("vide", "empty"),
     "r_threshold": ("seuil dépassé", "limit exceeded"),
     "r_heartbeat": ("plus de signe de vie", "no sign of life"),
     "r_restarts": ("redémarre sans cesse", "keeps restarting"),
-    "r_own_error": ("la sonde n\u2019a pas pu demander", "the probe could not ask"),
+    "r_own_error": ("la sonde n\u2019a pas pu s\u2019exécuter", "the probe could not run"),
+    # counts with their unit
+    "u_instances": ("{n} instance|{n} instances", "{n} instance|{n} instances"),
+    "u_jobs": ("{n} tâche|{n} tâches", "{n} job|{n} jobs"),
+    "u_lines/h": ("{n} ligne/h|{n} lignes/h", "{n} line/h|{n} lines/h"),
+    "u_processes": ("{n} processus", "{n} process|{n} processes"),
+    "u_services": ("{n} service|{n} services", "{n} service|{n} services"),
 }
 
 DAYS_OF_WEEK: Final = {
@@ -404,10 +411,10 @@ def quantity(language: str, value: float, unit: str) -> str:
         return percent(language, value, 0 if abs(value) >= 10 else 1)
     if unit == "days":
         return say(language, "d", n=int(value))
+    if f"u_{unit}" in WORDS:
+        return say(language, f"u_{unit}", n=round(value)).replace(" ", HARD)
     digits = 0 if value == int(value) or abs(value) >= 100 else 1
-    words = {"jobs": "", "services": "", "processes": "", "lines/h": "/h"}
-    tail = words.get(unit, unit)
-    return number(language, value, digits) + (f"{HARD}{tail}" if tail else "")
+    return number(language, value, digits) + (f"{HARD}{unit}" if unit else "")
 
 
 class Zone:

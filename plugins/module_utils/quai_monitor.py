@@ -266,9 +266,9 @@ def _check(asked: Arguments) -> int:
     only = _only(asked)
     setup = _setup(where, only)
     config = setup.config
-    idle = running.waiting_projects(config, where)
     specs = [spec for spec in config["probes"] if not only or spec["name"] in only]
     state = json.loads(json.dumps(store.read_state(where)))  # a copy: nothing that the checks learn is kept
+    idle = running.waiting_projects(config, where, state)
     previous = {name: entry.get("status", "") for name, entry in state["probes"].items()}
     results = run_probes(
         [spec for spec in specs if not spec["project"] or spec["project"] not in idle],
@@ -319,7 +319,7 @@ def _status(asked: Arguments) -> int:
     state = store.read_state(where)
     from ansible_collections.quai.ops.plugins.module_utils import _monitor_outbox as outbox
 
-    idle = running.waiting_projects(config, where)
+    idle = running.waiting_projects(config, where, state)
     left = outbox.waiting(where)
     run = state["run"]
     age = now - run["at"] if run["at"] else None

@@ -218,6 +218,10 @@ results:
       description: Its type.
       type: str
       returned: always
+    project:
+      description: The project it belongs to; empty when it belongs to none.
+      type: str
+      returned: always
     status:
       description: One of ok, degraded (good after a retry), warning, critical, and unknown (it could not be asked).
       type: str
@@ -329,8 +333,10 @@ def literal_secrets(probes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for probe in probes:
         kind = types.get(str(probe.get("type", "http")))
         options = kind.options if kind else {}
-        requests = [probe, *(step for step in probe.get("steps") or [] if isinstance(step, Mapping))]
-        for request in requests:
+        steps = probe.get("steps")
+        for request in (probe, *(steps if isinstance(steps, list) else ())):
+            if not isinstance(request, Mapping):
+                continue
             for name, value in request.items():
                 if name == "headers" and isinstance(value, Mapping):
                     yield from (str(one) for key, one in value.items() if str(key).lower() in SECRET_HEADERS)

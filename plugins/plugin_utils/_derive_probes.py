@@ -22,6 +22,7 @@ Data = dict[str, Any]
 
 HOST: Final = "host"  # project and policy of what belongs to the host itself
 MACHINE: Final = ("disk", "memory", "cpu")  # asked once per host, however many projects declare them
+LOAD: Final = "load"  # asked of every host too; its limits are those of its type
 OF_THE_WATCH: Final = ("every", "failures", "depends_on", "restart", "start_period")
 OPERATORS: Final = {
     "equal": "==",
@@ -74,9 +75,12 @@ def merge_monitoring(derived: Iterable[Data]) -> Data:
     channels: Data = {}
     projects: Data = {}
     for item in derived:
-        for probe in item["monitoring_cron_probes"]:
-            if not probe.get("enabled", True):  # said in `overrides`, as in a lab that lacks what is asked
+        for given in item["monitoring_cron_probes"]:
+            if not given.get("enabled", True):  # said in `overrides`, as in a lab that lacks what is asked
                 continue
+            # One that was added in `overrides` need not say whose it is.
+            own = HOST if given["name"].startswith(f"{HOST}.") else next(iter(item["monitoring_cron_projects"]))
+            probe = {"project": own, "policy": own, **given}
             if probe["project"] == HOST:
                 machine.setdefault(probe["name"], []).append(probe)
             else:
@@ -84,9 +88,10 @@ def merge_monitoring(derived: Iterable[Data]) -> Data:
         policies |= item["monitoring_cron_policies"]
         channels |= item["monitoring_cron_channels"]
         projects |= item["monitoring_cron_projects"]
-    for kind in MACHINE:
-        asked = machine.pop(f"{HOST}.{kind}", [])
-        probes.append(_strictest(asked) if asked else _machine_probe(kind, {}))
+    for kind in (*MACHINE, LOAD):
+        usual = _machine_probe(kind, {})
+        asked = [{**usual, **probe} for probe in machine.pop(f"{HOST}.{kind}", [])]
+        probes.append(_strictest(asked) if asked else usual)
     probes += [probe for same in machine.values() for probe in same[:1]]
     host = _together(policies.values())
     return {
@@ -359,9 +364,9 @@ def _machine_probe(kind: str, probe: Data) -> Data:
     percent = probe.get("most_percent") or 80
     critical = max(95, min(99, percent + 1))
     full = ("used_pct", "inodes_used_pct") if kind == "disk" else ("used_pct",)
-    further = {"disk": ["full_in_days < 14"], "memory": ["oom_kills > 0"], "cpu": []}[kind]
-    conditions = {"warn": [*(f"{field} > {percent}" for field in full), *further]}
-    if kind != "cpu":
+    further = {"disk": ["full_in_days < 14"], "memory": ["oom_kills > 0"]}.get(kind, [])
+    conditions = {} if kind == LOAD else {"warn": [*(f"{field} > {percent}" for field in full), *further]}
+    if kind in ("disk", "memory"):
         conditions["crit"] = [f"{field} > {critical}" for field in full]
     return {
         "name": f"{HOST}.{kind}",
@@ -370,8 +375,8 @@ def _machine_probe(kind: str, probe: Data) -> Data:
         "policy": HOST,
         "every": 60,
         # Sustained use only: one busy minute of a processor is no news.
-        "failures": {"disk": 1, "memory": 3, "cpu": 10}[kind],
-        "severity": "medium" if kind == "cpu" else "high",
+        "failures": {"disk": 1, "memory": 3, "cpu": 10, LOAD: 3}[kind],
+        "severity": "medium" if kind in ("cpu", LOAD) else "high",
         **conditions,
     }
 
@@ -380,17 +385,33 @@ def _strictest(probes: list[Data]) -> Data:
     """Join what several projects ask of the machine: the lowest limits, the highest severity, the shortest times."""
     first = min(probes, key=lambda probe: SEVERITIES.index(probe["severity"]))
     limits = {
-        level: min((probe[level] for probe in probes if level in probe), key=lambda rules: _limit(rules[0]))
+        level: _limits(rule for probe in probes for rule in probe.get(level, []))
         for level in ("warn", "crit")
         if any(level in probe for probe in probes)
     }
-    times: Data = {key: min(probe[key] for probe in probes) for key in ("every", "failures", "timeout")}
+    times = {
+        key: min(probe[key] for probe in probes if key in probe)
+        for key in ("every", "failures", "timeout")
+        if any(key in probe for probe in probes)
+    }
     return {**first, **limits, **times, "policy": HOST}
 
 
+def _limits(rules: Iterable[Any]) -> list[Any]:
+    """Keep every condition once, and of several limits of one field the strictest."""
+    kept: dict[str, Any] = {}
+    for rule in rules:
+        match = re.fullmatch(r"(\w+ *[<>]=?) *([0-9.]+)", rule) if isinstance(rule, str) else None
+        key = match[1].replace(" ", "") if match else json.dumps(rule, sort_keys=True)
+        if match is None or key not in kept:
+            kept.setdefault(key, rule)
+        elif (float(match[2]) < _limit(kept[key])) == (">" in key):
+            kept[key] = rule
+    return list(kept.values())
+
+
 def _limit(rule: str) -> float:
-    match = re.search(r"([0-9.]+)\s*$", rule)
-    return float(match[1]) if match else 0.0
+    return float(re.split("[<>= ]+", rule)[-1])
 
 
 def _size(declaration: Data, probe: Data) -> tuple[Data, Data]:

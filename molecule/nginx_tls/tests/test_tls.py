@@ -194,7 +194,7 @@ def test_renewals_are_scheduled(host: Any) -> None:
 def test_nothing_of_the_distribution_s_default_is_left(host: Any) -> None:
     """Nor of what nobody declared."""
     assert not host.file("/etc/nginx/sites-enabled/default").exists
-    declared = ["api.conf", "app.conf", "dead.conf", "flood.conf", "ws.conf"]
+    declared = ["api.conf", "app.conf", "dead.conf", "flood.conf", "private.conf", "ws.conf"]
     assert sorted(host.file("/etc/nginx/quai/sites").listdir()) == declared
     assert host.run("nginx -t -q").rc == 0
     assert not host.file("/run/quai/pending").exists or host.file("/run/quai/pending").listdir() == []

@@ -25,7 +25,7 @@ def test_the_engine_takes_what_every_project_becomes(project: str) -> None:
     host = merge_host([real(project)])
     specs = normalise(host["monitoring_cron_probes"])
     assert len(specs) == len(host["monitoring_cron_probes"]) > 5
-    assert {spec["name"] for spec in specs} >= {"host.disk", "host.memory", "host.cpu"}
+    assert {spec["name"] for spec in specs} >= {"host.disk", "host.memory", "host.cpu", "host.load"}
 
 
 def test_all_projects_on_one_host_are_watched_together() -> None:
@@ -188,3 +188,27 @@ def test_own_sites_are_asked_with_their_private_authority_and_others_are_not() -
 
 def test_a_project_waits_until_it_was_released() -> None:
     assert demo(WEB)["monitoring_cron_projects"]["demo"]["active_when"] == "/srv/demo/stack"
+
+
+def test_every_limit_that_projects_set_to_a_shared_machine_is_kept() -> None:
+    one = demo(WEB + "probes: {d: {type: disk, most_percent: 90, warn: [full_in_days < 30, read_only == true]}}\n")
+    other = demo(WEB + "probes: {d: {type: disk, most_percent: 70}}\n")
+    for order in ([one, other], [other, one]):
+        disk = probes_of(merge_host(order))["host.disk"]
+        assert sorted(disk["warn"]) == [
+            "full_in_days < 30", "inodes_used_pct > 70", "read_only == true", "used_pct > 70"
+        ]  # fmt: skip
+        assert sorted(disk["crit"]) == ["inodes_used_pct > 95", "used_pct > 95"]
+
+
+def test_what_is_added_belongs_to_its_project_and_needs_no_more_than_it_says() -> None:
+    derived = demo(
+        WEB + "overrides:\n  monitoring_cron_probes:\n"
+        "    - {name: demo.more, type: load}\n"
+        "    - {name: host.disk, warn: [used_pct > 60]}\n"
+    )
+    host = merge_host([derived])
+    found = probes_of(host)
+    assert (found["demo.more"]["project"], found["demo.more"]["policy"]) == ("demo", "demo")
+    assert (found["host.disk"]["type"], found["host.disk"]["warn"]) == ("disk", ["used_pct > 60"])
+    assert normalise(host["monitoring_cron_probes"])

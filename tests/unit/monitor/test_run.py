@@ -263,9 +263,20 @@ def test_a_wrong_part_of_the_configuration_is_told_and_silences_nothing(tmp_path
 def test_a_project_whose_release_is_gone_is_asked(tmp_path: Path, app: Web, hook: Web) -> None:
     (tmp_path / "current").symlink_to("releases/1")
     projects = {"shop": {"active_when": "/current"}}
-    host = Watch(tmp_path, config(hook, probe(app, project="shop"), projects=projects))
+    page = {"directory": str(tmp_path / "page")}
+    host = Watch(tmp_path, config(hook, probe(app, project="shop"), projects=projects, report=page))
     host.run()
     assert [request.path for request in app.requests] == ["/shop.api"]
+    (tmp_path / "current").unlink()
+    app.status = 503
+    for _minute in range(4):
+        host.run()
+    assert told(hook) == ["firing"]
+    (project,) = json.loads((tmp_path / "page" / "report.json").read_text())["projects"]
+    assert project["waiting"] is False
+    host.configure({**host.config, "projects": {"shop": {"active_when": "/next"}}})
+    host.run()
+    assert host.state["probes"]["shop.api"]["status"] == "waiting", "it waits for something else now"
 
 
 def test_a_dry_run_writes_and_sends_nothing(tmp_path: Path, app: Web, hook: Web) -> None:

@@ -254,3 +254,11 @@ def test_strips_go_both_ways() -> None:
     runs = data.decode(data.encode(letters))
     assert "".join(letter * count for letter, _at, count in runs) == letters
     assert [at for _letter, at, _count in runs][:3] == [0, 2, 3]
+
+
+def test_an_answer_without_a_time_is_none() -> None:
+    host = world.Host(projects=["techplus"])
+    host.state["probes"]["techplus.health"]["result"]["checked_at"] = None
+    by_name = {probe["name"]: probe["status"] for probe in host.report()["probes"]}
+    assert by_name["techplus.health"] == "no_data"
+    assert by_name["techplus.web"] == "ok"

@@ -213,3 +213,59 @@ def test_a_fleet_shows_a_silent_host_first() -> None:
     assert len(rows) == 6
     assert ["muet" in row or "illisible" in row for row in rows] == [True] * 3 + [False] * 3
     assert "4\u00a0h" in rows[0]
+
+
+def section(page: str, name: str) -> str:
+    """One section of a page."""
+    found = page[page.index(f'id="{name}" aria-labelledby') :]
+    return found[: found.index("</section>")]
+
+
+@pytest.mark.parametrize("page", ["no-data"], indirect=True)
+def test_a_day_without_data_is_not_a_quiet_one(page: str) -> None:
+    assert "sans données" in section(page, "day")
+    assert "Aucun incident" not in page
+
+
+@pytest.mark.parametrize("page", ["no-data"], indirect=True)
+def test_what_a_good_answer_would_mean_is_not_said_as_if_it_were_there(page: str) -> None:
+    assert '<span lang="fr">attendu : health answers.</span>' in page
+    assert ">health answers." not in page
+
+
+def test_the_day_of_a_host_is_told_by_its_own_clock() -> None:
+    report = {**world.one(projects=["techplus"]), "strip": "264o24c", "made": NOW + 200}
+    assert "24 h : critique 05:00 – 07:00" in section(html([report], NOW + 200), "hosts")
+
+
+def test_a_disk_without_data_has_no_trend() -> None:
+    report = world.one(projects=["techplus"])
+    disk = next(probe for probe in report["probes"] if probe["type"] == "disk")
+    disk["details"]["full_in_days"] = None
+    assert "stable" in section(html([report], NOW), "disks")
+    disk["status"] = "no_data"
+    blind = section(html([report], NOW), "disks")
+    assert "sans données" in blind
+    assert not re.search("stable|libres|inodes", blind)
+
+
+def test_a_certificate_that_does_not_hold_is_red_however_long_it_lasts() -> None:
+    report = world.one(projects=["techplus"])
+    tls = next(probe for probe in report["probes"] if probe["type"] == "tls")
+    tls |= {"status": "critical", "reason": "tls_host", "value": 61.0}
+    tls["details"] |= {"tls_days": 61.0}
+    shown = section(html([report], NOW), "tls")
+    assert "certificat d’un autre nom" in shown
+    assert 'class="k"' not in shown
+
+
+def test_what_nothing_looks_at_keeps_its_project_from_green() -> None:
+    report = world.one(projects=["techplus"])
+    report["expected"] = [{"section": "backups", "project": "techplus", "name": "uploads"}]
+    page = html([report], NOW)
+    tile = page[page.index('class="tile"') :]
+    assert 'class="m u"' in tile[: tile.index("</h3>")]
+    overview = html([report, world.one(projects=["masstock"])], NOW)
+    row = overview[overview.index('class="cardy ho"') :].split("<tr")[2]
+    assert "sans données" in row
+    assert re.search(r"\d+ sur \d+ OK", row)

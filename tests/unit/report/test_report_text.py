@@ -130,3 +130,19 @@ def test_a_subject_is_one_short_line_whatever_hosts_are_called() -> None:
     assert made.isprintable()
     assert len(made) <= 160
     assert made.startswith("[vps1 Bcc: everybody@example.com] 79 CRIT: ")
+
+
+def test_what_does_not_hold_or_is_not_looked_at_is_not_ticked() -> None:
+    report = world.one(projects=["techplus"])
+    tls = next(probe for probe in report["probes"] if probe["type"] == "tls")
+    tls |= {"status": "critical", "reason": "tls_chain", "value": 61.0}
+    report["expected"] = [{"section": "backups", "project": "techplus", "name": "uploads"}]
+    lines = text([report], NOW).splitlines()
+    assert next(line for line in lines if "techplus.com" in line).startswith("✗")
+    well = {**world.one(projects=["techplus"]), "expected": report["expected"]}
+    marks = [line[0] for line in text([well], NOW).splitlines() if line[1:].startswith((" vps1  ", " TechPlus "))]
+    assert marks[:2] == ["?", "?"]
+
+
+def test_a_day_without_data_is_not_a_quiet_one() -> None:
+    assert "Aucun incident" not in text([world.no_data()], NOW)

@@ -41,7 +41,7 @@ def test_every_word_is_used() -> None:
 
     directory = Path(words.__file__).parent
     source = "".join(path.read_text() for path in directory.glob("_report_*.py"))
-    built = re.compile(r"(?:r_|n_|by_|s_|t_).*")
+    built = re.compile(r"(?:r_|n_|by_|s_|t_|u_).*")
     unused = [
         key for key in words.WORDS if not built.fullmatch(key) and len(re.findall(rf"[\"']{key}[\"']", source)) < 2
     ]
@@ -126,3 +126,18 @@ def test_an_unknown_zone_is_utc_and_says_so(name: str) -> None:
     zone = words.Zone(name)
     assert zone.offset(world.NOW) == "UTC"
     assert zone.clock(world.NOW) == "06:00"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "french", "english"),
+    [
+        (1, "services", "1\u00a0service", "1\u00a0service"),
+        (12, "jobs", "12\u00a0tâches", "12\u00a0jobs"),
+        (0, "lines/h", "0\u00a0ligne/h", "0\u00a0lines/h"),
+        (2, "processes", "2\u00a0processus", "2\u00a0processes"),
+        (3, "instances", "3\u00a0instances", "3\u00a0instances"),
+    ],
+)
+def test_no_count_is_without_its_unit(value: float, unit: str, french: str, english: str) -> None:
+    assert words.quantity("fr", value, unit) == french
+    assert words.quantity("en", value, unit) == english

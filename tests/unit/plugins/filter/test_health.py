@@ -80,3 +80,17 @@ def test_many_bad_ones_are_cut_short() -> None:
 def test_a_page_is_made_of_whatever_a_host_has(content: str) -> None:
     hosts = health_of_hosts(["vps1"], {"vps1": {"quai_report": {"content": content}}})
     assert "vps1" in health_page(hosts) or json.loads(base64.b64decode(content)) == [1]
+
+
+def test_sites_that_answer_do_not_stand_for_a_host_that_does_not() -> None:
+    unreachable = {"unreachable": True, "msg": "no route"}
+    hosts = health_of_hosts(
+        ["vps1"], {"vps1": {"quai_inside": unreachable, "quai_outside": {"results": [answer("a")]}}}
+    )
+    verdict = health_verdict(hosts)
+    assert not verdict["good"]
+    assert verdict["line"] == "1 host: 1 ok; vps1 does not answer"
+
+
+def test_a_host_without_a_report_is_said_to_have_none() -> None:
+    assert "Aucun rapport reçu." in health_page(found(answer("a")))
