@@ -83,6 +83,9 @@ def merge_host(
         host["nginx_tls_certificates"].append(certificate)
         host["nginx_tls_sites"].append(_page(page))
         host["host_base_public_tcp"] = sorted({*host["host_base_public_tcp"], 80, 443})
+        host["monitoring_cron_probes"].append(
+            _derive_probes.page_certificate(page["name"], (environment or Environment()).probe_authority)
+        )
     return host
 
 

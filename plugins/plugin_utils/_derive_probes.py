@@ -104,6 +104,18 @@ def merge_monitoring(derived: Iterable[Data]) -> Data:
     }
 
 
+def page_certificate(name: str, authority: str) -> Data:
+    """Return the probe of the certificate of the host's own page."""
+    probe = {"name": f"{HOST}.tls.page", "type": "tls", "project": HOST, "policy": HOST, "host": name}
+    return {
+        **probe,
+        "severity": "medium",
+        "every": 3600,
+        "failures": 1,
+        **({"ca_file": authority} if authority else {}),
+    }
+
+
 def outside(declaration: Data, names: Iterable[str]) -> list[Data]:
     """Return those of the named probes that the world can ask, for the verification after a release."""
     found = []

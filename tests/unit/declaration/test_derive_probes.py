@@ -186,6 +186,15 @@ def test_own_sites_are_asked_with_their_private_authority_and_others_are_not() -
     ]
 
 
+def test_the_page_of_the_host_has_its_certificate_watched() -> None:
+    page = {"name": "quai.a.fr", "users": {"ann": "x"}}
+    host = merge_host([demo(WEB)], page, Environment(probe_authority="/ca.pem"))
+    found = probes_of(host)["host.tls.page"]
+    assert (found["host"], found["ca_file"], found["policy"]) == ("quai.a.fr", "/ca.pem", "host")
+    assert host["nginx_tls_sites"][-1]["basic_auth"]["users"] == {"ann": "x"}
+    assert "host.tls.page" not in probes_of(merge_host([demo(WEB)]))
+
+
 def test_a_project_waits_until_it_was_released() -> None:
     assert demo(WEB)["monitoring_cron_projects"]["demo"]["active_when"] == "/srv/demo/stack"
 
