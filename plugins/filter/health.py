@@ -52,7 +52,10 @@ def health_verdict(found: list[Health]) -> dict[str, Any]:
     said = ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no answer"
     hosts = f"{len(found)} {'host' if len(found) == 1 else 'hosts'}"
     names = [f"{host} does not answer" for host in silent]
-    names += [f"{answer['name']} on {answer['host']} ({answer['reason']})" for answer in sorted(bad, key=_rank)]
+    # Bad inside and outside for the same reason is said once.
+    names += dict.fromkeys(
+        f"{answer['name']} on {answer['host']} ({answer['reason']})" for answer in sorted(bad, key=_rank)
+    )
     what = ", ".join(names[:5]) + (" …" if len(names) > 5 else "") if names else "all is well"
     return {
         "table": [*(f"{host}: no answer" for host in silent), *map(_line, sorted(answers, key=_rank))],

@@ -71,6 +71,12 @@ def test_inside_and_outside_are_told_apart() -> None:
     assert [each["where"] for each in hosts[0]["answers"]] == ["on the host", "from outside"]
 
 
+def test_what_is_bad_inside_and_outside_is_named_once() -> None:
+    bad = {"results": [answer("a", "critical", "dns")]}
+    verdict = health_verdict(health_of_hosts(["v"], {"v": {"quai_inside": bad, "quai_outside": bad}}))
+    assert verdict["line"] == "1 host: 2 critical; a on v (dns)"
+
+
 def test_many_bad_ones_are_cut_short() -> None:
     verdict = health_verdict(found(*(answer(f"p{number}", "critical", "dns") for number in range(9))))
     assert verdict["line"].endswith("p4 on vps1 (dns) …")
