@@ -49,6 +49,22 @@ def held(name: str, wait_seconds: float, directory: Path = LOCKS) -> Iterator[No
         os.close(handle)
 
 
+def is_held(name: str, directory: Path = LOCKS) -> bool:
+    """Whether some program holds the lock C(name) at this moment; a lock that cannot be looked at is not held."""
+    try:
+        handle = os.open(directory / name, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        # Shared and given back at once: two who only look do not see each other, and who wants to hold it tries again.
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 def wait_until_free(paths: Sequence[Path], wait_seconds: float) -> None:
     """Wait until no program holds a POSIX record lock on one of the files, as apt and dpkg do. Raises LockHeld."""
     deadline = time.monotonic() + wait_seconds
@@ -70,4 +86,4 @@ def _free(path: Path) -> bool:
     return True
 
 
-__all__ = ["LOCKS", "LockHeld", "held", "wait_until_free"]
+__all__ = ["LOCKS", "LockHeld", "held", "is_held", "wait_until_free"]

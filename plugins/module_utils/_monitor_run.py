@@ -10,7 +10,6 @@ an id, a line is looked for before it is appended, a restart is counted before i
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
@@ -20,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable, Final, NamedTuple
 
+from ansible_collections.quai.ops.plugins.module_utils import _lock
 from ansible_collections.quai.ops.plugins.module_utils import _monitor_guard as guard
 from ansible_collections.quai.ops.plugins.module_utils import _monitor_metrics as metrics
 from ansible_collections.quai.ops.plugins.module_utils import _monitor_outbox as outbox
@@ -195,23 +195,8 @@ def releases(config: Mapping[str, Any], where: Paths) -> set[str]:
     return {
         name
         for name, project in config["projects"].items()
-        if any(_is_held(where.locks / one) for one in project.get("locks") or ())
+        if any(_lock.is_held(one, where.locks) for one in project.get("locks") or ())
     }
-
-
-def _is_held(path: Path) -> bool:
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        # Shared and given back at once, so that two who only look do not see each other.
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
 
 
 def due(

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ansible_collections.quai.ops.plugins.module_utils._lock import LOCKS
+from ansible_collections.quai.ops.plugins.module_utils._lock import LOCKS, is_held
 
 Facts = dict[str, Any]
 
@@ -151,7 +151,7 @@ def _release(base: Path, project: Mapping[str, Any]) -> Facts:
     active_when = str(project.get("active_when") or "")
     facts: Facts = {
         "waiting": bool(active_when) and not (base / active_when.lstrip("/")).exists(),
-        "releasing": any(_held(base, str(name)) for name in project.get("locks") or ()),
+        "releasing": any(is_held(str(name), base / str(LOCKS).lstrip("/")) for name in project.get("locks") or ()),
         "version": "",
         "at": None,
         "by": "",
@@ -168,24 +168,6 @@ def _release(base: Path, project: Mapping[str, Any]) -> Facts:
         facts["at"] = at if isinstance(at, (int, float, str)) else None
         facts["by"] = str(written.get("by") or "")
     return facts
-
-
-def _held(base: Path, name: str) -> bool:
-    import fcntl
-
-    path = base / str(LOCKS).lstrip("/") / name
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        # A shared lock for an instant: it disturbs nobody who asks for an exclusive one again, as our locks do.
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(handle)
-    return False
 
 
 __all__ = ["collect", "counted"]

@@ -312,21 +312,21 @@ def _database_probe(declaration: Data, name: str) -> tuple[Data, Data]:
     if database["url_secret"]:
         return {"type": kind, "url": _secret(project, database["url_secret"])}, largest
     default_port = 5432 if kind == "postgresql" else 3306
-    where: Data = {"host": database["host"]} if database["host"] else {}
-    if database["service"]:
-        service = declaration["services"][database["service"]]
-        where = (
-            {"host": "127.0.0.1"}
-            if service["runtime"] != "compose"
-            else {"container": _container(project, database["service"])}
-        )
     login = {
         "port": database["port"] or default_port,
         "database": database["database"],
         "user": database["user"],
         "password": _secret(project, database["password_secret"]),
     }
-    return {"type": kind, **where, **login}, largest
+    return {"type": kind, **_where(declaration, database), **login}, largest
+
+
+def _where(declaration: Data, store: Data) -> Data:
+    """Return where a database or Redis is: its host, or that of the service that runs it."""
+    if not store["service"]:
+        return {"host": store["host"]} if store["host"] else {}
+    compose = declaration["services"][store["service"]]["runtime"] == "compose"
+    return {"container": _container(declaration["name"], store["service"])} if compose else {"host": "127.0.0.1"}
 
 
 def _redis(declaration: Data, probe: Data) -> tuple[Data, Data]:
@@ -337,12 +337,8 @@ def _redis_server(declaration: Data, name: str) -> Data:
     project, redis = declaration["name"], declaration["redis"][name]
     if redis["url_secret"]:
         return {"url": _secret(project, redis["url_secret"])}
-    where: Data = {"host": redis["host"]} if redis["host"] else {}
-    if redis["service"]:
-        compose = declaration["services"][redis["service"]]["runtime"] == "compose"
-        where = {"container": _container(project, redis["service"])} if compose else {"host": "127.0.0.1"}
     password = {"password": _secret(project, redis["password_secret"])} if redis["password_secret"] else {}
-    return {**where, "port": redis["port"], "database": redis["database"], **password}
+    return {**_where(declaration, redis), "port": redis["port"], "database": redis["database"], **password}
 
 
 def _queue(declaration: Data, probe: Data) -> tuple[Data, Data]:

@@ -113,3 +113,12 @@ def test_record_locks_are_waited_for(tmp_path: Path) -> None:
 def test_files_that_nobody_made_are_free(tmp_path: Path) -> None:
     _lock.wait_until_free([tmp_path / "none"], 0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_whether_a_lock_is_held_is_told_without_taking_it(tmp_path: Path) -> None:
+    assert not _lock.is_held("deploy", tmp_path)
+    with other(HOLD, str(tmp_path), "inherit"):
+        assert _lock.is_held("deploy", tmp_path)
+    assert not _lock.is_held("deploy", tmp_path)
+    with _lock.held("deploy", 0, tmp_path):
+        assert _lock.is_held("deploy", tmp_path)
