@@ -217,7 +217,8 @@ class _Collector:
             code = process.wait()
         finally:
             guard.cancel()
-        text = said.decode("utf-8", "replace")
+        # Half a line may hold half a secret, which nobody would recognise.
+        text = (said.partition(b"\n")[2] if len(said) == limit else said).decode("utf-8", "replace")
         if code < 0:
             raise OSError(f"{command[0]} was ended after {COMMAND_SECONDS:g} s")
         if code and not text.strip():
@@ -238,7 +239,8 @@ class _Collector:
         if path.suffix == ".gz":
             with gzip.open(path) as packed:
                 data = _last(iter(lambda: packed.read(65536), b""), most)
-            return data.decode("utf-8", "replace"), len(data) >= most
+            cut = len(data) >= most
+            return (data.partition(b"\n")[2] if cut else data).decode("utf-8", "replace"), cut
         with path.open("rb") as stream:
             size = stream.seek(0, os.SEEK_END)
             stream.seek(max(0, size - most))
