@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shlex
@@ -13,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ _DIRECTORY = BUILD / "engine"
 _MARKER = _DIRECTORY / "dockerd.json"
 _LOG = _DIRECTORY / "dockerd.log"
 _START_SECONDS = 60
+_APT_SECONDS, _APT_PAUSE = 600, 1.0
 _PID_FILE = Path("/var/run/docker.pid")
 _ROOM_GB = 5
 
@@ -85,12 +88,26 @@ def apt_install(*packages: str) -> None:
             f"{', '.join(packages)} missing on this machine, and quai can only install it as root on Debian",
             f"install it yourself: {' '.join(packages)}",
         )
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-yq", "--no-install-recommends", *packages]):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = until(
+            "another apt-get to end",
+            functools.partial(_apt, command),
+            seconds=_APT_SECONDS,
+            pause=_APT_PAUSE,
+            fix="see which program holds it: fuser -v /var/lib/apt/lists/lock /var/lib/dpkg/lock-frontend",
+        )
         if done.returncode:
-            tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-10:])
+            tail = "\n".join(done.stdout.strip().splitlines()[-10:])
             raise LabError(f"`{' '.join(command)}` ended with {done.returncode}:\n{tail}")
+
+
+def _apt(command: Sequence[str]) -> subprocess.CompletedProcess[str] | None:
+    """How it ended; None when another holds apt's locks, for only one of which apt-get itself can wait."""
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    return None if done.returncode and "Could not get lock" in done.stdout else done
 
 
 def _start(host: str) -> None:

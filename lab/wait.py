@@ -18,7 +18,7 @@ from lab.names import BUILD
 T = TypeVar("T")
 
 
-def until(what: str, attempt: Callable[[], T], *, seconds: float, pause: float = 0.1, fix: str = "") -> T:
+def until(what: str, attempt: Callable[[], T | None], *, seconds: float, pause: float = 0.1, fix: str = "") -> T:
     """Return the first true result of `attempt`; its failures (OSError, LabError) count as "not yet"."""
     deadline = time.monotonic() + seconds
     last = "no answer"

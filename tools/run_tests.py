@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -135,6 +136,19 @@ def report(result: Result, done: int, total: int, lock: threading.Lock) -> None:
             print("\n".join(f"  | {line}" for line in tail), flush=True)
 
 
+# How the tools used here begin the line that says what failed.
+REASONS = ("FAILED ", "ERROR ", "fatal: ", "[ERROR]: ", "CRITICAL ", "quai: failed", "E   ")
+REASON_LINES, REASON_WIDTH = 5, 200
+
+
+def reasons(part: Part) -> list[str]:
+    """The lines of a part's log that say what failed, the last ones, for who sees only the end of the whole output."""
+    log = (LOGS / f"{part.name}.log").read_text(encoding="utf-8", errors="replace")
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", log).splitlines()]
+    found = list(dict.fromkeys(line for line in lines if line.startswith(REASONS))) or lines[-2:]
+    return [line[:REASON_WIDTH] for line in found[-REASON_LINES:]]
+
+
 def main() -> int:
     """Run and count."""
     parser = argparse.ArgumentParser(description="Run the tests of quai in parts.")
@@ -164,6 +178,9 @@ def main() -> int:
     for result in sorted(results, key=lambda one: -one.seconds)[:10]:
         print(f"  {result.seconds:6.0f} s  {result.part.name}")
     if failed:
+        for result in (result for result in results if result.failure):
+            print(f"\n{result.part.name}: {result.failure}")
+            print("\n".join(f"  | {line}" for line in reasons(result.part)))
         print(f"\nFailed: {', '.join(failed)}. One alone: .venv/bin/python tools/run_tests.py test PART")
     print(f"{len(results) - len(failed)} passed, {len(failed)} failed", flush=True)
     return 1 if failed else 0

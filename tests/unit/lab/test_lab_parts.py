@@ -196,3 +196,23 @@ class TestMainJob:
             *("masstock.fr", "app.masstock.fr", "api.masstock.fr", "n8n.masstock.fr"),
             "quai.masstock.fr",
         ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root installs packages")
+def test_waits_for_another_apt_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two images are made at once, and each may need a package."""
+    apt = tmp_path / "apt-get"
+    apt.write_text(
+        "#!/bin/sh\n"
+        f'echo "$@" >> {tmp_path}/calls\n'
+        f"test $(wc -l < {tmp_path}/calls) -gt 2 || {{ echo E: Could not get lock /var/lib/apt/lists/lock; exit 100; }}\n"
+    )
+    apt.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(engine, "_APT_PAUSE", 0.01)
+    engine.apt_install("jq")
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls == ["update -q"] * 3 + ["install -yq --no-install-recommends jq"]
+    apt.write_text("#!/bin/sh\necho no mirror; exit 100\n")
+    with pytest.raises(LabError, match="no mirror"):
+        engine.apt_install("jq")
