@@ -205,7 +205,8 @@ def test_waits_for_another_apt_get(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     apt.write_text(
         "#!/bin/sh\n"
         f'echo "$@" >> {tmp_path}/calls\n'
-        f"test $(wc -l < {tmp_path}/calls) -gt 2 || {{ echo E: Could not get lock /var/lib/apt/lists/lock; exit 100; }}\n"
+        f"test $(wc -l < {tmp_path}/calls) -gt 2 && exit\n"
+        "echo E: Could not get lock /var/lib/apt/lists/lock; exit 100\n"
     )
     apt.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
