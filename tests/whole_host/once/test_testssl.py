@@ -27,6 +27,7 @@ _BAD = {"MEDIUM", "HIGH", "CRITICAL", "FATAL"}
 # Protocols, cipher classes, forward secrecy, preferences, certificate, headers, known attacks. Left out: how 40 clients
 # would connect, which takes as long as all of these and finds no weakness.
 _LOOK = "-p -s -f -P -S -h -U"
+_AT_ONCE = 24
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +53,11 @@ def judge(subject: Subject) -> Iterator[Any]:
 
 
 def stapled(judge: Any, subject: Subject, site: str) -> bool:
-    """Whether handshakes carry an OCSP answer: many of them, because each worker of nginx asks for its own."""
+    """Whether handshakes carry an OCSP answer: many at once, because each worker of nginx asks for its own."""
     command = f"openssl s_client -connect {subject.address}:443 -servername {DOMAINS[site]} -status </dev/null 2>&1"
-    many = f"for one in {{1..12}}; do {command} | grep -q 'OCSP Response Status: successful' || exit 1; done"
-    return containers.run(judge, "/bin/bash", "-c", many)[0] == 0
+    # One after the other they could all come to the same worker.
+    many = f"for one in {{1..{_AT_ONCE}}}; do {command} & done | grep -c 'OCSP Response Status: successful'"
+    return containers.run(judge, "/bin/bash", "-c", many)[1].strip() == str(_AT_ONCE)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,7 @@ def findings(subject: Subject, judge: Any) -> dict[str, list[dict[str, str]]]:
         f"testssl {options} --jsonfile /root/{site}.json {DOMAINS[site]} > /root/{site}.log 2>&1" for site in SITES
     )
     for site in SITES:
-        until(f"{site} to staple what the CA's OCSP responder says", partial(stapled, judge, subject, site), seconds=20)
+        until(f"{site} to staple what the CA's OCSP responder says", partial(stapled, judge, subject, site), seconds=60)
     containers.run(judge, "/bin/bash", "-c", f"{runs} & wait")
     return {site: json.loads(*containers.read(judge, f"/root/{site}.json").values()) for site in SITES}
 
