@@ -59,7 +59,8 @@ options:
     type: path
     default: /var/lib/docker
   project:
-    description: Compose project whose own ports count as free.
+    description: Compose project whose own ports count as free. While another run works on it, ports are not looked at,
+      because they come and go; who comes second waits for that run anyway.
     type: str
     default: ""
 """
@@ -84,7 +85,7 @@ from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quai.ops.plugins.module_utils import _preconditions
+from ansible_collections.quai.ops.plugins.module_utils import _lock, _preconditions
 from ansible_collections.quai.ops.plugins.module_utils._docker import Docker, DockerFailed
 
 
@@ -96,6 +97,11 @@ def measured(wanted: Mapping[str, Any], disk_path: str, docker: Docker, *, check
     if wanted["compose"]:
         offer = replace(offer, compose=docker.compose_version() or (None if check_mode else ""))
     return offer
+
+
+def _at_work(project: str) -> bool:
+    """Whether a run works on the project's stack; it may be what a killed one left, and ends by itself."""
+    return bool(project) and _lock.is_held(f"stack-{project}")
 
 
 def main() -> None:
@@ -124,12 +130,15 @@ def main() -> None:
     docker = Docker()
     own_ports: set[int] = set()
     try:
+        at_work = _at_work(project)
         offer = measured(wanted, module.params["disk_path"], docker, check_mode=module.check_mode)
         if project and docker.present:
             label = f"label=com.docker.compose.project={project}"
             own_ports = _preconditions.parse_published(
                 docker.run(["docker", "ps", "--filter", label, "--format", "{{.Ports}}"])
             )
+        if at_work or _at_work(project):
+            wanted = {**wanted, "ports": []}
         problems = _preconditions.unmet(wanted, offer, own_ports)
     except (DockerFailed, OSError, ValueError) as error:
         module.fail_json(msg=f"what this host offers cannot be found out: {error}")

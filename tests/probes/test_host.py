@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -299,10 +300,10 @@ def test_the_address_of_a_container(docker: Target) -> None:
         f"docker run -d --name addressed {TINY} sleep 1000;docker run -d --name hosted --network host {TINY} sleep 1000"
     )
     code = (
-        "from ansible_collections.quai.ops.plugins.module_utils import _probe_docker as d, _probe_base as b\n"
-        "print(d.address(b.Context(5), 'addressed'), d.address(b.Context(5), 'hosted'))"
+        "from ansible_collections.quai.ops.plugins.module_utils import _probe_base as b, _probe_net as n\n"
+        "print(*(n.container_address(name, b.Context(5)) for name in ('addressed', 'hosted')))"
     )
-    said = docker.execute("env", f"PYTHONPATH={LIBRARY}", "python3", "-c", code).stdout.split()
+    said = docker.sh(f"PYTHONPATH={LIBRARY} python3 -c {shlex.quote(code)}").split()
     assert said[1] == "127.0.0.1"
     assert said[0] == docker.sh("docker inspect -f '{{.NetworkSettings.IPAddress}}' addressed")
     docker.sh("docker rm -f addressed hosted")

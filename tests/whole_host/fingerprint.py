@@ -28,6 +28,8 @@ _TREES = (
 )
 # Keys and certificates differ from host to host and from renewal to renewal; that they are there does not.
 _DIFFERENT = ("/etc/quai/tls/", "/etc/docker/key.json")
+# Files that say whose they are, which is no difference between two hosts.
+_OF_THE_HOST = "/etc/quai/monitor/"
 # What a release that failed wanted: it stays for whoever asks why, until the next release writes its own.
 _LEFT_OVER = ("compose.next.json",)
 # Named by the digest of the certificate in it; the links that lead there are compared.
@@ -52,8 +54,10 @@ def entry(path: Path) -> str:
     if path.is_symlink():
         return f"{what} -> {path.readlink()}" if not str(path).startswith(_DIFFERENT) else what
     if path.is_file() and not str(path).startswith(_DIFFERENT):
-        # Some files say whose they are, which is no difference between two hosts.
-        return f"{what} {hashlib.sha256(path.read_bytes().replace(_NAME, b'this-host')).hexdigest()}"
+        content = path.read_bytes()
+        if str(path).startswith(_OF_THE_HOST):
+            content = content.replace(_NAME, b"this-host")
+        return f"{what} {hashlib.sha256(content).hexdigest()}"
     return what
 
 

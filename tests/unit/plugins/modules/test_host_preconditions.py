@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from ansible_collections.quai.ops.plugins.module_utils import _preconditions
+from ansible_collections.quai.ops.plugins.module_utils import _lock, _preconditions
 from ansible_collections.quai.ops.plugins.module_utils._docker import DockerFailed
 from ansible_collections.quai.ops.plugins.module_utils._preconditions import Listener, Offer
 from ansible_collections.quai.ops.plugins.modules import host_preconditions
@@ -109,6 +109,16 @@ def test_versions(check_host: Run, engine: Engine, check: bool, problems: int) -
 def test_ports_of_the_project_itself(check_host: Run, project: str, ports: str, fails: bool) -> None:
     result = check_host(Engine("26.1.5", ports=ports), project=project, ports=[8080])
     assert bool(result.get("problems")) is fails
+
+
+@pytest.mark.parametrize("answers", [(True, False), (False, True)], ids=["ended-meanwhile", "began-meanwhile"])
+def test_ports_while_a_release_is_at_work(
+    check_host: Run, monkeypatch: pytest.MonkeyPatch, answers: tuple[bool, bool]
+) -> None:
+    """A container that is being replaced holds its port and is in no list."""
+    held = iter(answers)
+    monkeypatch.setattr(_lock, "is_held", lambda name: name == "stack-shop" and next(held))
+    assert "problems" not in check_host(Engine("26.1.5"), project="shop", ports=[8080])
 
 
 def test_an_engine_that_goes_away(check_host: Run) -> None:
