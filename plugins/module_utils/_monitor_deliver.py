@@ -308,8 +308,10 @@ def _sendmail(program: str, mail: EmailMessage, sender: str, seconds: float) -> 
     import subprocess
 
     command = [program, "-t", "-i", "-f", sender]
+    # Lines as they are on this host: some servers take the CR of SMTP's line end for a part of the line.
+    content = mail.as_bytes(policy=mail.policy.clone(linesep="\n"))
     try:
-        done = subprocess.run(command, input=mail.as_bytes(), capture_output=True, timeout=seconds, check=False)
+        done = subprocess.run(command, input=content, capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
         raise DeliveryFailed(f"{program} did not end within {seconds:.0f} s") from None
     except OSError as error:

@@ -303,7 +303,9 @@ def sendmail(tmp_path: Path) -> Path:
 def test_a_mail_by_sendmail(sendmail: Path) -> None:
     send(MAIL, mail={"from": "quai@vps1.example", "sendmail": str(sendmail)})
     assert (sendmail.parent / "arguments").read_text() == "-t -i -f quai@vps1.example\n"
-    text = (sendmail.parent / "mail").read_text()
+    content = (sendmail.parent / "mail").read_bytes()
+    assert b"\r" not in content
+    text = content.decode()
     assert "To: ops@example.org, boss@example.org" in text
     assert "Message-ID: <0a1b2c@vps1>" in text
 
