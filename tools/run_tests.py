@@ -67,10 +67,12 @@ PARTS = (
     Part("whole-host", molecule("masstock"), "test", limit=2400),
     Part("faults", pytest("tests/faults"), "test", limit=2400),
     Part("probes", pytest("tests/probes"), "test", limit=1500),
+    Part("queues", pytest("tests/queues"), "test", limit=1500),
     Part("nginx_tls", molecule("nginx_tls"), "test", limit=900),
     Part("nginx_tls_alternative", molecule("nginx_tls_alternative"), "test", limit=900),
     Part("monitoring_cron", molecule("monitoring_cron"), "test", limit=1800),
     Part("monitoring_cron_alternative", molecule("monitoring_cron_alternative"), "test", limit=1200),
+    Part("maintenance", molecule("maintenance"), "test", limit=900),
     Part("docker_stack", molecule("docker_stack"), "test", limit=900),
     Part("docker_stack_alternative", molecule("docker_stack_alternative"), "test"),
     Part("sanity", ("python", "tools/run_sanity.py"), "test", limit=900),
@@ -85,7 +87,7 @@ PARTS = (
     Part("ruff", ("ruff", "check", "."), "check"),
     Part("yamllint", ("yamllint", "--strict", "."), "check"),
     Part("generated", ("python", "tools/generate.py", "--check"), "check"),
-    Part("faults-long", pytest("tests/long"), "long", limit=3600),
+    Part("faults-long", pytest("tests/long"), "long", limit=7200),
 )
 
 

@@ -12,14 +12,15 @@ LIBRARY = "/usr/local/lib/quai"
 PACKAGE = "ansible_collections/quai/ops/plugins/module_utils"
 
 
-def host_python(module: str) -> dict[str, str]:
+def host_python(module: str, below: str = "") -> dict[str, str]:
     """Entry for C(quai.ops.file_set): a file of module_utils below its own full name, so that its imports work as here.
 
-    The host runs it with PYTHONPATH=/usr/local/lib/quai; directories without __init__.py are packages too.
+    The host runs it with PYTHONPATH=/usr/local/lib/quai; directories without __init__.py are packages too. C(below) is
+    a directory of its own there, for a program that comes and goes without the others.
     """
     source = Path(__file__).resolve().parents[1] / "module_utils" / f"{module}.py"
     return {
-        "path": f"{LIBRARY}/{PACKAGE}/{module}.py",
+        "path": "/".join(part for part in (LIBRARY, below, PACKAGE, f"{module}.py") if part),
         "content": source.read_text(encoding="utf-8"),
         "mode": "0644",
     }

@@ -20,9 +20,9 @@ def absent_file(name: str, directory: str) -> dict[str, str]:
     return {"path": f"{directory}/{name}", "state": "absent"}
 
 
-def host_program(program: str) -> list[dict[str, str]]:
+def host_program(program: str, below: str = "") -> list[dict[str, str]]:
     """Entries for C(quai.ops.file_set): a program of module_utils with every file that it imports."""
-    return [host_python(module) for module in _monitoring.needed(program)]
+    return [host_python(module, below) for module in _monitoring.needed(program)]
 
 
 def json_file(content: Mapping[str, Any]) -> str:

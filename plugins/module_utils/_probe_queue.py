@@ -29,6 +29,8 @@ _JOB: Final = ("timestamp", "processedOn", "opts", "attemptsMade", "atm")
 # Workers take from the tail of a list and the low end of a set, so these come first in their pair.
 _WAITING: Final = ("wait_tail", "wait_head", "paused_tail", "paused_head", "prioritized_first", "prioritized_last")
 _MARKER: Final = "0:"
+# What a connection of the libraries runs before its first work.
+_FRESH: Final = frozenset({"client", "client|setname", "info", "select", "auth", "hello"})
 # What changes when a worker does something, and only then.
 _SIGNS: Final = ("last_completed", "last_failed", "newest_active")
 
@@ -83,21 +85,45 @@ def _positive(value: Any) -> float:
 
 
 def workers_of(clients: str, prefix: str, queue: str, library: str) -> int:
-    """How many workers of a queue are among the clients that CLIENT LIST shows.
+    """How many workers of a queue are among the clients that CLIENT LIST shows."""
+    return Clients(clients).workers(prefix, queue, library)
+
+
+class Clients:
+    """What CLIENT LIST shows, read once for any number of queues.
 
     A worker names its blocking connection PREFIX:BASE64(QUEUE), then :w:NAME when it has a name. Bull 3 gives the
-    same name to all three connections of a worker, of which one waits with BRPOPLPUSH.
+    same name to all three connections of a worker, of which one waits with BRPOPLPUSH, and to the one of who only adds
+    jobs. A connection that has done nothing yet may be that of a worker that just starts.
     """
-    from base64 import b64encode
 
-    name = f"{prefix}:{b64encode(queue.encode()).decode()}"
-    named = blocking = 0
-    for line in clients.splitlines():
-        facts = dict(part.partition("=")[::2] for part in line.split(" "))
-        if facts.get("name") == name or facts.get("name", "").startswith(f"{name}:w:"):
-            named += 1
-            blocking += facts.get("cmd") == "brpoplpush"
-    return blocking if library == "bull" and blocking else named
+    __slots__ = ("_blocking", "_fresh", "_named")
+
+    def __init__(self, clients: str) -> None:
+        self._named: dict[str, int] = {}
+        self._blocking: dict[str, int] = {}
+        self._fresh: dict[str, int] = {}
+        for line in clients.splitlines():
+            facts = dict(part.partition("=")[::2] for part in line.split(" "))
+            name = facts.get("name", "")
+            if not name:
+                continue
+            # The name of a worker may hold the mark as well, and so may a prefix: every reading counts.
+            parts = name.split(":w:")
+            for end in range(1, len(parts) + 1):
+                owner = ":w:".join(parts[:end])
+                self._named[owner] = self._named.get(owner, 0) + 1
+                self._blocking[owner] = self._blocking.get(owner, 0) + (facts.get("cmd") == "brpoplpush")
+                self._fresh[owner] = self._fresh.get(owner, 0) + (facts.get("cmd") in _FRESH)
+
+    def workers(self, prefix: str, queue: str, library: str) -> int:
+        """How many workers of a queue there are."""
+        from base64 import b64encode
+
+        name = f"{prefix}:{b64encode(queue.encode()).decode()}"
+        if library == "bull":
+            return self._blocking.get(name, 0) or self._fresh.get(name, 0)
+        return self._named.get(name, 0)
 
 
 def stuck(memory: Memory, signs: Mapping[str, Any], waiting: bool, now: float, limit: float) -> bool | None:
@@ -336,4 +362,4 @@ def _job(reply: Reply) -> dict[str, str]:
     return dict(zip(_JOB, _texts(reply) if isinstance(reply, list) else [""] * len(_JOB)))
 
 
-__all__ = ["check", "stuck", "waiting_since", "workers_of"]
+__all__ = ["Clients", "check", "stuck", "waiting_since", "workers_of"]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ansible_collections.quai.ops.plugins.plugin_utils import _derive_probes
+from ansible_collections.quai.ops.plugins.plugin_utils import _derive_probes, _derive_queues
 from ansible_collections.quai.ops.plugins.plugin_utils._fields import PLACEHOLDER
 from ansible_collections.quai.ops.plugins.plugin_utils._values import pinned, seconds
 
@@ -44,6 +44,7 @@ def derive(declaration: Data, environment: Environment, version: str = "") -> Da
         "release_verify": _derive_probes.outside(declaration, declaration["release"]["verify"]),
         "health_outside": _derive_probes.outside(declaration, declaration["probes"]),
         **_derive_probes.monitoring(declaration, environment.probe_authority),
+        **_derive_queues.queues(declaration),
     }
     result: Data = merge(merge(derived, declaration["overrides"]), environment.overrides)
     return result
@@ -64,6 +65,7 @@ def merge_host(
     }
     derived = list(derived)
     host |= _derive_probes.merge_monitoring(derived)
+    host |= _derive_queues.merge_queues(derived)
     requirements: list[Data] = []
     for project in derived:
         if project["docker_stack_compose"]["services"]:

@@ -16,13 +16,15 @@ from typing import Any, Final
 
 from ansible_collections.quai.ops.plugins.plugin_utils._fields import PLACEHOLDER
 from ansible_collections.quai.ops.plugins.plugin_utils._schema import SEVERITIES
-from ansible_collections.quai.ops.plugins.plugin_utils._values import pinned, seconds, size_bytes
+from ansible_collections.quai.ops.plugins.plugin_utils._values import longest_gap, pinned, seconds, size_bytes
 
 Data = dict[str, Any]
 
 HOST: Final = "host"  # project and policy of what belongs to the host itself
 MACHINE: Final = ("disk", "memory", "cpu")  # asked once per host, however many projects declare them
 LOAD: Final = "load"  # asked of every host too; its limits are those of its type
+MAINTAINED: Final = ("queue_cleanup", "redis_cleanup")  # kinds of jobs that the role maintenance runs so far
+JOB_STATE: Final = "/var/lib/quai/maintenance"  # PROJECT/JOB.done is touched when a job has ended well
 OF_THE_WATCH: Final = ("every", "failures", "depends_on", "restart", "start_period")
 OPERATORS: Final = {
     "equal": "==",
@@ -177,9 +179,9 @@ def _restart(declaration: Data, probe: str) -> Data:
         if not wanted or wanted["probe"] != probe:
             continue
         what = (
-            {"container": _container(project, name)}
+            {"container": container_name(project, name)}
             if service["runtime"] == "compose"
-            else {"unit": _unit(project, name)}
+            else {"unit": unit_name(project, name)}
         )
         restart = {**what, "most": wanted["most"], "within": seconds(wanted["within"])}
         return {"restart": restart, "start_period": seconds(wanted["wait"])}
@@ -254,7 +256,7 @@ def _tcp(declaration: Data, probe: Data) -> tuple[Data, Data]:
     if service["port"]:
         return {"host": "127.0.0.1", "port": service["port"]}, {}
     port = service["container_port"] or probe["port"]
-    return {"container": _container(declaration["name"], probe["service"]), "port": port}, {}
+    return {"container": container_name(declaration["name"], probe["service"]), "port": port}, {}
 
 
 def _smtp(_declaration: Data, probe: Data) -> tuple[Data, Data]:
@@ -271,7 +273,7 @@ def _command(declaration: Data, probe: Data) -> tuple[Data, Data]:
     if not service:
         return {"command": probe["command"]}, {}
     if service["runtime"] == "compose":
-        return {"command": probe["command"], "container": _container(project, name)}, {}
+        return {"command": probe["command"], "container": container_name(project, name)}, {}
     user = service["user"] or project
     directory = _release_directory(project, service)
     return {"command": ["/usr/bin/env", "-C", directory, *probe["command"]], "user": user}, {}
@@ -291,10 +293,10 @@ def _process(declaration: Data, probe: Data) -> tuple[Data, Data]:
     project, name = declaration["name"], probe["service"]
     service = declaration["services"][name]
     if service["runtime"] == "compose":
-        return {"type": "docker", "container": _container(project, name)}, {}
+        return {"type": "docker", "container": container_name(project, name)}, {}
     if service["runtime"] == "pm2":
         return {"type": "pm2", "app": f"{project}-{name}", "user": service["user"] or project}, {}
-    return {"type": "systemd", "unit": _unit(project, name)}, {}
+    return {"type": "systemd", "unit": unit_name(project, name)}, {}
 
 
 def _database(declaration: Data, probe: Data) -> tuple[Data, Data]:
@@ -326,19 +328,22 @@ def _where(declaration: Data, store: Data) -> Data:
     if not store["service"]:
         return {"host": store["host"]} if store["host"] else {}
     compose = declaration["services"][store["service"]]["runtime"] == "compose"
-    return {"container": _container(declaration["name"], store["service"])} if compose else {"host": "127.0.0.1"}
+    return {"container": container_name(declaration["name"], store["service"])} if compose else {"host": "127.0.0.1"}
 
 
 def _redis(declaration: Data, probe: Data) -> tuple[Data, Data]:
-    return _redis_server(declaration, probe["redis"]), {}
+    return redis_server(declaration, probe["redis"]), {}
 
 
-def _redis_server(declaration: Data, name: str) -> Data:
+def redis_server(declaration: Data, name: str) -> Data:
+    """Return how a Redis is reached: through its container where no port of it is published."""
     project, redis = declaration["name"], declaration["redis"][name]
     if redis["url_secret"]:
         return {"url": _secret(project, redis["url_secret"])}
-    password = {"password": _secret(project, redis["password_secret"])} if redis["password_secret"] else {}
-    return {**_where(declaration, redis), "port": redis["port"], "database": redis["database"], **password}
+    login = {"user": redis["user"]} if redis["user"] else {}
+    login |= {"password": _secret(project, redis["password_secret"])} if redis["password_secret"] else {}
+    login |= {"tls": True} if redis["tls"] else {}
+    return {**_where(declaration, redis), "port": redis["port"], "database": redis["database"], **login}
 
 
 def _queue(declaration: Data, probe: Data) -> tuple[Data, Data]:
@@ -348,7 +353,7 @@ def _queue(declaration: Data, probe: Data) -> tuple[Data, Data]:
 def _queue_probe(declaration: Data, name: str) -> tuple[Data, Data]:
     queue = declaration["queues"][name]
     return {
-        **_redis_server(declaration, queue["redis"]),
+        **redis_server(declaration, queue["redis"]),
         "queue": queue["name"] or name,
         "library": queue["library"],
         "prefix": queue["prefix"],
@@ -456,8 +461,8 @@ def _log_place(declaration: Data, name: str) -> Data:
     if log["service"]:
         service = declaration["services"][log["service"]]
         if service["runtime"] == "compose":
-            return {"container": _container(project, log["service"])}
-        return {"unit": _unit(project, log["service"])}
+            return {"container": container_name(project, log["service"])}
+        return {"unit": unit_name(project, log["service"])}
     if log["volume"]:
         return {"path": f"{_volume_path(project, log['volume'])}/{log['directory'] or '*'}"}
     return {"path": _data_path(project, log["path"])}
@@ -488,7 +493,7 @@ def _implied(declaration: Data) -> list[Data]:
     """Return probes for what the declaration sets a limit to or relies on, unless one is declared for it already."""
     project = declaration["name"]
     found = []
-    for made in (_certificates, _stack, _stores, _sizes, _logs):
+    for made in (_certificates, _stack, _stores, _sizes, _logs, _jobs):
         for name, kind, severity, every, (specific, thresholds) in made(declaration):
             # What is asked once an hour, or counts lines of an hour, need not be bad twice to be believed.
             failures = 1 if every >= 3600 or kind == "log" else 2
@@ -523,7 +528,7 @@ def _stack(declaration: Data) -> Implied:
 
 def _stores(declaration: Data) -> Implied:
     for name in declaration["redis"].keys() - _asked(declaration, "redis", "redis"):
-        yield f"redis.{name}", "redis", "high", 60, (_redis_server(declaration, name), {})
+        yield f"redis.{name}", "redis", "high", 60, (redis_server(declaration, name), {})
     for name in declaration["queues"].keys() - _asked(declaration, "queue", "queue"):
         yield f"queue.{name}", "queue", declaration["queues"][name]["severity"], 60, _queue_probe(declaration, name)
     for name in declaration["databases"].keys() - _asked(declaration, "database", "database"):
@@ -545,6 +550,15 @@ def _logs(declaration: Data) -> Implied:
             if wanted["most_per_hour"] is not None:
                 made = _log_probe(declaration, log, wanted["pattern"], wanted["most_per_hour"])
                 yield f"log.{log}.{name}", "log", wanted["severity"], 60, made
+
+
+def _jobs(declaration: Data) -> Implied:
+    """Yield the signs of life of what runs by itself: a clean-up that no longer succeeds tells nobody otherwise."""
+    for name, job in declaration["maintenance"].items():
+        if job["kind"] in MAINTAINED and job["schedule"]:
+            age = 2 * longest_gap(job["schedule"]) + seconds(job["timeout"])
+            made = {"file": f"{JOB_STATE}/{declaration['name']}/{name}.done", "max_age": age}
+            yield f"maintenance.{name}", "heartbeat", job["severity"], 3600, (made, {})
 
 
 # ---- who is told -----------------------------------------------------------------------------------------------
@@ -603,7 +617,7 @@ def _project(declaration: Data) -> Data:
     return {
         "title": declaration["title"],
         # Before its first release nothing of a project can be good, and nobody needs to be told.
-        "active_when": f"/srv/{project}/stack" if compose else f"/srv/{project}/current",
+        "active_when": active_when(declaration),
         "locks": [f"stack-{project}"] if compose else [],
         "contacts": [
             {"name": name, **{key: value for key, value in contact.items() if value}} for name, contact in contacts
@@ -622,11 +636,19 @@ def _said(values: Data) -> Data:
 # ---- names on a host -------------------------------------------------------------------------------------------
 
 
-def _container(project: str, service: str) -> str:
+def active_when(declaration: Data) -> str:
+    """Return the path that is there as soon as a project was released for the first time."""
+    compose = any(service["runtime"] == "compose" for service in declaration["services"].values())
+    return f"/srv/{declaration['name']}/{'stack' if compose else 'current'}"
+
+
+def container_name(project: str, service: str) -> str:
+    """Return the container of a service that Compose runs."""
     return f"{project}_{service}"
 
 
-def _unit(project: str, service: str) -> str:
+def unit_name(project: str, service: str) -> str:
+    """Return the unit of a service or job that systemd runs."""
     return f"quai-{project}-{service}.service"
 
 

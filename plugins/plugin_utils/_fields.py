@@ -127,6 +127,7 @@ FORMATS: Final[Mapping[str, Format]] = {
     "email": Format("a mail address", r"[^@\s]+@[^@\s]+\.[^@\s]+", "ops@example.com"),
     "duration": Format("a duration such as 30s, 10m, 1h or 7d", r"0s|[1-9][0-9]*(?:ms|s|m|h|d)", "30s"),
     "size": Format("a size such as 512k, 10m or 5g", r"[1-9][0-9]*[kmg]", "10m"),
+    "amount": Format('a number or a share in quotes such as "5000" or "20%"', r"[1-9][0-9]*%?", "20%"),
     "rate": Format("a rate such as 10r/s or 100r/m", r"[1-9][0-9]*r/[sm]", "10r/s"),
     "network": Format(
         "an address or network such as 192.0.2.0/24", r"[0-9a-fA-F.:]+(?:/[0-9]+)?", "192.0.2.0/24", _network

@@ -453,7 +453,9 @@ REDIS = obj(
         "host": text("Host, when it is neither.", example="127.0.0.1"),
         "port": port("Port.", default=6379),
         "database": integer("Number of the database.", 0, 15, default=0),
+        "user": text("User of Redis' access control lists.", format="user"),
         "password_secret": ref("secrets", "Secret with its password."),
+        "tls": boolean("Speak TLS; its certificate must be valid.", False),
         "clean": listing(
             "Keys that maintenance deletes.",
             obj(
@@ -469,15 +471,47 @@ REDIS = obj(
     exactly_one=(("service", "url_secret", "host"),),
 )
 
+QUEUE_RULE = obj(
+    "Which jobs go. All that is said must hold.",
+    {
+        "state": required(
+            choice(
+                "The state they are in. `waiting` means wait, paused and prioritized.",
+                *("completed", "failed", "delayed", "waiting", "wait", "paused", "prioritized", "waiting-children"),
+            )
+        ),
+        "older_than": duration("Jobs that are older; `0s` for all of them.", example="7d"),
+        "keep_last": integer("All but so many of the youngest.", 0, 10_000_000),
+        "limit": integer("At most so many in one run, the oldest first.", 1, 10_000_000),
+        "name": text("Pattern of their name, such as send-*."),
+        "failed_reason": text("Pattern of the reason for which they failed, such as ECONN*."),
+    },
+    at_least_one=(("older_than", "keep_last"),),
+    source="MOV-6",
+)
+
 QUEUE = obj(
     "A job queue.",
     {
         "name": text("Its name in Redis; the entry's own name when not given.", example="photo-analyze"),
         "library": required(choice("What writes it.", "bull", "bullmq")),
+        "version": text(
+            "Version of the library, where the queue itself does not say it (Bull, BullMQ 1 and 2).",
+            format="version",
+            example="4.16",
+        ),
         "prefix": text("Prefix of its keys.", default="bull"),
         "redis": required(ref("redis", "Where it lives.")),
         "worker": required(ref("services", "The service that works on it.")),
         "keep_completed": duration("Age after which completed jobs are cleaned.", default="24h", source="MOV-6"),
+        "keep_failed": duration("Age after which failed jobs are cleaned; never when not given.", example="30d"),
+        "clean": listing("Instead of `keep_completed` and `keep_failed`: what a clean-up removes.", QUEUE_RULE),
+        "most_removed": text(
+            "A clean-up that would remove more than this, a number or a share of all jobs, removes nothing and fails.",
+            format="amount",
+            example="20%",
+        ),
+        "protect": boolean("No run of quai removes any of its jobs.", False),
         "stuck_after": duration(
             "Waiting jobs that do not move for this long are an incident.", default="10m", source="MOV-7, MAS-11"
         ),

@@ -16,6 +16,8 @@ from typing import Any, Final
 
 from ansible_collections.quai.ops.plugins.module_utils._probe_rules import RuleError
 from ansible_collections.quai.ops.plugins.module_utils._probe_spec import rule
+from ansible_collections.quai.ops.plugins.module_utils._queue_layout import QueueProblem
+from ansible_collections.quai.ops.plugins.module_utils._queue_rules import rules as queue_rules
 from ansible_collections.quai.ops.plugins.plugin_utils._fields import FORMATS, PLACEHOLDER
 from ansible_collections.quai.ops.plugins.plugin_utils._load import Document
 from ansible_collections.quai.ops.plugins.plugin_utils._problems import NOT_SHOWN, Path, Problem, shown, suggestion
@@ -379,6 +381,50 @@ def _probes(declaration: Declaration, complain: Callable[..., None]) -> None:
             complain(path, "has no sign of life, must have log and pattern, or file")
 
 
+def _queues(declaration: Declaration, complain: Callable[..., None]) -> None:
+    for name, _queue in _entries(declaration.data, "queues"):
+        raw, path = declaration.document.data["queues"][name], ("queues", name)
+        for key in ("keep_completed", "keep_failed"):
+            if key in raw and "clean" in raw:
+                complain((*path, key), "is not used beside clean; say it there as a rule, or take clean away", raw[key])
+        for position, given in enumerate(raw.get("clean") or []):
+            reason = _queue_rule(given)
+            if reason:
+                complain((*path, "clean", position), reason)
+    for name, redis in _entries(declaration.data, "redis"):
+        for position, rule_ in enumerate(redis["clean"] or []):
+            pattern = rule_ and rule_["pattern"]
+            if pattern and not re.match(r"[^*?\[\\]", pattern):
+                where = ("redis", name, "clean", position, "pattern")
+                complain(where, "would match keys of everybody, must begin with what the keys begin with", pattern)
+
+
+def _queue_rule(given: Any) -> str:
+    """Say what is wrong with a rule that has the right form; the engine that will read it is asked."""
+    if not isinstance(given, dict) or not {"older_than", "keep_last"} & set(given) or "state" not in given:
+        return ""
+    try:
+        queue_rules([given])
+    except QueueProblem as error:
+        field_, _colon, words = str(error).removeprefix("rules[0]").lstrip(".").partition(": ")
+        known = set(given) & {"keep_last", "failed_reason"}
+        return f"{field_}: {words}" if field_ in known else ""
+    return ""
+
+
+def _jobs(declaration: Declaration, complain: Callable[..., None]) -> None:
+    queues, servers = declaration.data["queues"] or {}, declaration.data["redis"] or {}
+    for name, job in _entries(declaration.data, "maintenance"):
+        path = ("maintenance", name)
+        service = (declaration.data["services"] or {}).get(name)
+        if service and service["runtime"] in ("systemd", "pm2"):
+            complain(path, f"would have the unit of services.{name}, must have another name")
+        if job["kind"] == "queue_cleanup" and job["queue"] in queues and queues[job["queue"]]["protect"]:
+            complain((*path, "queue"), f"is protected by queues.{job['queue']}.protect", job["queue"])
+        if job["kind"] == "redis_cleanup" and job["redis"] in servers and not servers[job["redis"]]["clean"]:
+            complain((*path, "redis"), f"has nothing to clean, must have redis.{job['redis']}.clean", job["redis"])
+
+
 def _condition(kind: str, text: str) -> str:
     """Say what is wrong with a condition; the engine that will read it is asked."""
     kinds = {"database": ("postgresql", "size"), "process": ("systemd", "docker", "pm2")}.get(kind, (kind,))
@@ -409,6 +455,8 @@ RULES: Final[tuple[Callable[[Declaration, Callable[..., None]], None], ...]] = (
     _databases,
     _settings,
     _probes,
+    _queues,
+    _jobs,
     _checklists,
     _overrides,
 )
@@ -433,6 +481,9 @@ OVERRIDABLE: Final = (
     "monitoring_cron_policies",
     "monitoring_cron_channels",
     "monitoring_cron_projects",
+    "queues_declared",
+    "queues_redis",
+    "maintenance_jobs",
 )
 
 

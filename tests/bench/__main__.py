@@ -15,7 +15,7 @@ import sys
 from tests.bench import frame
 
 # Each is a module here with measure(say, times) -> list of figures whose names begin with the group's.
-GROUPS = ("probe",)
+GROUPS = ("probe", "queue")
 
 
 def say(line: str) -> None:

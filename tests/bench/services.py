@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -125,6 +126,17 @@ def blackbox(root: Path) -> Iterator[Daemon]:
         "--log.level=error",
     ]
     with _running("blackbox_exporter", command, port) as pid:
+        yield Daemon((pid,), port)
+
+
+@contextmanager
+def redis(root: Path) -> Iterator[Daemon]:
+    """Run a Redis that writes nothing to disk."""
+    port = free_port()
+    libraries = root / "usr/lib" / f"{os.uname().machine}-linux-gnu"
+    program: list[str | Path] = ["env", f"LD_LIBRARY_PATH={libraries}", root / "usr/bin/redis-server"]
+    settings = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(BUILD)]
+    with _running("redis", [*program, *settings], port) as pid:
         yield Daemon((pid,), port)
 
 

@@ -389,6 +389,44 @@ REFERENCES = [
         ['6: severities.low.notify[0] is "mail", no such channel; channels declares none'],
     ),
     (
+        "queue-rule",
+        (
+            "redis: {r: {host: h}}\nqueues:\n  q:\n    {library: bull, redis: r, worker: web, keep_failed: 1d, clean: ["
+            "{state: delayed, older_than: 1d, failed_reason: x}, {state: delayed, keep_last: 5}, {state: wait}]}\n"
+        ),
+        [
+            "8: queues.q.clean[0] failed_reason: only failed jobs have one, not delayed jobs",
+            (
+                "8: queues.q.clean[1] keep_last: delayed is not sorted by age; it goes with completed, failed,"
+                " waiting-children, wait, paused"
+            ),
+            "8: queues.q.clean[2] has none, must have at least one of older_than, keep_last",
+            '8: queues.q.keep_failed is "1d", is not used beside clean; say it there as a rule, or take clean away',
+        ],
+    ),
+    (
+        "redis-pattern",
+        "redis:\n  r: {host: h, clean: [{pattern: '*'}, {pattern: 'a*'}]}\n",
+        [
+            (
+                '6: redis.r.clean[0].pattern is "*", would match keys of everybody, must begin with what the keys begin'
+                " with"
+            ),
+        ],
+    ),
+    (
+        "cleanup-jobs",
+        (
+            "redis: {r: {host: h}}\nqueues:\n  q: {library: bull, redis: r, worker: web, protect: true}\n"
+            "maintenance:\n  a: {description: a, kind: queue_cleanup, queue: q}\n"
+            "  b: {description: b, kind: redis_cleanup, redis: r}\n"
+        ),
+        [
+            '9: maintenance.a.queue is "q", is protected by queues.q.protect',
+            '10: maintenance.b.redis is "r", has nothing to clean, must have redis.r.clean',
+        ],
+    ),
+    (
         "checklist-section",
         "checklists:\n  daily: [prob.site]\n",
         ['6: checklists.daily[0] is "prob.site", must start with a section (did you mean "probes"?)'],
@@ -867,3 +905,14 @@ def test_a_wrong_port_is_one_mistake() -> None:
     text = "services: {web: {image: 'a/b', port: high, health: {http: /}}}\n"
     _declarations, problems = validate([load_text(f"name: demo\ntitle: Demo\n{text}", "projects/demo.yml")])
     assert ["port" in str(found) for found in problems] == [True]
+
+
+def test_a_job_may_not_have_the_unit_of_a_service() -> None:
+    text = (
+        "source: {repository: 'https://example.org/x.git'}\nservices:\n  w: {runtime: systemd, command: [x]}\n"
+        "  c: {image: demo/c}\nmaintenance:\n  w: {description: a, kind: journal_cleanup}\n"
+        "  c: {description: a, kind: journal_cleanup}\n"
+    )
+    assert complaints(TOP + text) == [
+        "projects/demo.yml:8: maintenance.w would have the unit of services.w, must have another name"
+    ]

@@ -345,6 +345,9 @@ def test_workers() -> None:
     # Bull 3: three connections of one worker.
     three = "\n".join(f"id={n} name={name} cmd={cmd}" for n, cmd in enumerate(["brpoplpush", "evalsha", "subscribe"]))
     assert workers_of(three, "bull", "mail", "bull") == 1
+    # Who only adds jobs has that name as well.
+    assert workers_of(f"id=1 name={name} cmd=evalsha", "bull", "mail", "bull") == 0
+    assert workers_of(f"id=1 name={name} cmd=client|setname", "bull", "mail", "bull") == 1
 
 
 def test_stuck() -> None:
