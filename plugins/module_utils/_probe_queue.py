@@ -84,13 +84,13 @@ def _positive(value: Any) -> float:
     return float(value) if isinstance(value, (int, float)) and value > 0 else 0.0
 
 
-def workers_of(clients: str, prefix: str, queue: str, library: str) -> int:
-    """How many workers of a queue are among the clients that CLIENT LIST shows."""
-    return Clients(clients).workers(prefix, queue, library)
+def workers_of(clients: str, prefix: str, queue: str, library: str, database: int) -> int:
+    """How many workers of a queue of C(database) are among the clients that CLIENT LIST shows."""
+    return Clients(clients, database).workers(prefix, queue, library)
 
 
 class Clients:
-    """What CLIENT LIST shows, read once for any number of queues.
+    """What CLIENT LIST shows, read once for any number of queues of one database.
 
     A worker names its blocking connection PREFIX:BASE64(QUEUE), then :w:NAME when it has a name. Bull 3 gives the
     same name to all three connections of a worker, of which one waits with BRPOPLPUSH, and to the one of who only adds
@@ -99,14 +99,14 @@ class Clients:
 
     __slots__ = ("_blocking", "_fresh", "_named")
 
-    def __init__(self, clients: str) -> None:
+    def __init__(self, clients: str, database: int) -> None:
         self._named: dict[str, int] = {}
         self._blocking: dict[str, int] = {}
         self._fresh: dict[str, int] = {}
         for line in clients.splitlines():
             facts = dict(part.partition("=")[::2] for part in line.split(" "))
             name = facts.get("name", "")
-            if not name:
+            if not name or facts.get("db", str(database)) != str(database):
                 continue
             # The name of a worker may hold the mark as well, and so may a prefix: every reading counts.
             parts = name.split(":w:")
@@ -120,7 +120,8 @@ class Clients:
         """How many workers of a queue there are."""
         from base64 import b64encode
 
-        name = f"{prefix}:{b64encode(queue.encode()).decode()}"
+        encoded = b64encode(queue.encode("utf-8", "surrogateescape")).decode()
+        name = f"{prefix}:{encoded}"
         if library == "bull":
             return self._blocking.get(name, 0) or self._fresh.get(name, 0)
         return self._named.get(name, 0)
@@ -277,11 +278,13 @@ def _jobs(spec: Spec, context: Context, session: Session) -> None:
     for name, reply in replies.items():
         required(" ".join(map(str, commands[name][:2])), reply)
     fields = context.found.fields
-    fields["workers"] = workers_of(clients, spec["prefix"], spec["queue"], spec["library"]) if clients else None
+    database = endpoint(spec)["database"]
+    of_queue = (spec["prefix"], spec["queue"], spec["library"], database)
+    fields["workers"] = workers_of(clients, *of_queue) if clients else None
     if not replies["known"] and not fields["workers"]:
         raise ProbeFailed(
             "missing",
-            f"database {spec['database']} has no queue {spec['queue']} with the prefix {spec['prefix']}: no job was"
+            f"database {database} has no queue {spec['queue']} with the prefix {spec['prefix']}: no job was"
             " ever put into it, or its name, prefix or database is another",
         )
     waiting = [_texts(replies[name]) for name in _WAITING]

@@ -149,7 +149,7 @@ def clean(
     check(policy)
     _asked(queue, rules, policy)
     warnings = _able(link, queue, flavour, policy)
-    now = _now(link) if now_ms is None else now_ms
+    now = link.time_ms() if now_ms is None else now_ms
     before = counts(link, queue)
     if not dry:
         _allowed(link, queue, flavour, by_state(rules, flavour), policy)
@@ -305,17 +305,19 @@ def _tagged(base: str) -> bool:
 
 def _required(link: Link, queue: Queue, flavour: Flavour, policy: Policy) -> None:
     if policy.require == "no_workers":
-        found = workers_of(text(link.call("CLIENT", "LIST")), queue.prefix, queue.name, flavour.library)
+        clients = text(link.call("CLIENT", "LIST"))
+        found = workers_of(clients, queue.prefix, queue.name, flavour.library, link.database)
         if found:
             raise QueueProblem(f"{queue.name}: {found} workers are connected, and require is no_workers")
-    elif policy.require == "paused" and not is_paused(link, queue):
+    elif policy.require == "paused" and not is_paused(link, queue, flavour):
         raise QueueProblem(f"{queue.name}: it is not paused, and require is paused")
 
 
-def is_paused(link: Link, queue: Queue) -> bool:
-    """Whether workers are told not to take jobs. Raises RedisFailed."""
-    flag, older = link.ask(("HEXISTS", queue.key("meta"), "paused"), ("EXISTS", queue.key("meta-paused")))
-    return bool(good(flag, queue.key("meta"))) or bool(good(older, queue.key("meta-paused")))
+def is_paused(link: Link, queue: Queue, flavour: Flavour) -> bool:
+    """Whether workers are told not to take jobs. Each library heeds its own sign alone. Raises RedisFailed."""
+    if flavour.bull:
+        return bool(link.call("EXISTS", queue.key("meta-paused")))
+    return bool(link.call("HEXISTS", queue.key("meta"), "paused"))
 
 
 def _most(policy: Policy, rules: Sequence[Rule], flavour: Flavour, before: Mapping[str, int]) -> int:
@@ -340,11 +342,6 @@ def _within(plan: _Work) -> None:
             f"{name}: {plan.total} jobs would be removed ({each}), more than max_remove ({policy.max_remove}{that}); "
             "nothing was removed"
         )
-
-
-def _now(link: Link) -> int:
-    seconds, micros = link.call("TIME")
-    return int(seconds) * 1000 + int(micros) // 1000
 
 
 # -- the work --------------------------------------------------------------------------------------------------------

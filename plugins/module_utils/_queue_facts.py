@@ -63,7 +63,6 @@ POLL: Final = 0.5
 MOST_KEYS: Final = 1_000_000
 
 _JOB: Final = ("timestamp", "processedOn", "opts", "attemptsMade", "atm", "name")
-_LISTS: Final = tuple(state for state, kind in STATES.items() if kind == "list")
 _ZSETS: Final = tuple(state for state, kind in STATES.items() if kind == "zset")
 
 
@@ -134,7 +133,7 @@ def connected(server: Server) -> list[Clients] | None:
         (reply,) = node.ask(("CLIENT", "LIST"))
         if isinstance(reply, Refusal):
             return None
-        found.append(Clients(text(reply)))
+        found.append(Clients(text(reply), node.database))
     return found
 
 

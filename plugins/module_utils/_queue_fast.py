@@ -27,7 +27,7 @@ from typing import Any, Callable, Final, NamedTuple
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import OWN, SUB_KEYS, Flavour, Queue
 from ansible_collections.quai.ops.plugins.module_utils._queue_lua import NOWHERE
 from ansible_collections.quai.ops.plugins.module_utils._redis_link import Link, RedisFailed, Script, good
-from ansible_collections.quai.ops.plugins.module_utils._resp import Argument, Reply, number, text
+from ansible_collections.quai.ops.plugins.module_utils._resp import Argument, Refusal, Reply, number, text
 
 # How long before the SCAN a job has to be finished, ms: clocks of workers may differ, and a job may still be written to
 # just after it finished.
@@ -370,7 +370,7 @@ def hints(
         return None
     if version is None:
         version = text(link.call("HGET", queue.key("meta"), "version"))
-    youngest = (_now(link) if now_ms is None else now_ms) - MARGIN_MS
+    youngest = (link.time_ms() if now_ms is None else now_ms) - MARGIN_MS
     if float(high.lstrip("(").replace("+inf", "inf")) > youngest:
         high = str(youngest)
     set_key = queue.key(state)
@@ -593,11 +593,6 @@ def _whole(score: Reply) -> int | None:
 _SPECIAL: Final = frozenset(name.encode() for name in SUB_KEYS if name != "logs")
 
 
-def _now(link: Link) -> int:
-    seconds, micros = link.call("TIME")
-    return int(seconds) * 1000 + int(micros) // 1000
-
-
 def _scan(link: Link, pattern: bytes, after: Callable[[float], None] | None) -> Iterator[list[bytes]]:
     cursor = b"0"
     while True:
@@ -611,13 +606,13 @@ def _scan(link: Link, pattern: bytes, after: Callable[[float], None] | None) -> 
 
 
 def _members(link: Link, key: bytes) -> Iterator[bytes]:
-    """The children that a parent waits for; nothing when the key is gone or is no set."""
+    """The children that a parent waits for; nothing when the key is gone or is no set. Raises RedisFailed."""
     cursor = b"0"
     while True:
         (reply,) = link.ask(("SSCAN", key, cursor, "COUNT", SCAN_COUNT))
-        if not isinstance(reply, list):
+        if isinstance(reply, Refusal) and reply.code == "WRONGTYPE":
             return
-        cursor, found = reply
+        cursor, found = good(reply, f"SSCAN {text(key)}")
         yield from found
         if cursor == b"0":
             return

@@ -27,7 +27,7 @@ from ansible_collections.quai.ops.plugins.module_utils._queue_facts import (
     unmoved,
 )
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import Flavour, Queue
-from ansible_collections.quai.ops.plugins.module_utils._queue_state import major_of
+from ansible_collections.quai.ops.plugins.module_utils._queue_state import RIGHTS, major_of
 from ansible_collections.quai.ops.plugins.module_utils._queue_verdict import STALLED_AFTER, stalled_jobs, verdict
 from ansible_collections.quai.ops.plugins.module_utils._redis_link import Link, Script, Server
 from ansible_collections.quai.ops.plugins.module_utils._resp import Argument, Reply, text
@@ -83,7 +83,9 @@ _KEYS: Final = (
 )
 # KEYS: those of _KEYS. ARGV: 1 bull or bullmq, 2 major version, 3 whether to write, 4 ms since 1970, 5 what keys begin
 # with, and what each script says.
-_COMMON: Final = """
+_COMMON: Final = (
+    RIGHTS
+    + """
 local call = redis.call
 local wait, paused, active, meta, meta_paused, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local marker, prioritized, delayed, priority, pc = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
@@ -104,6 +106,24 @@ for _index, one in ipairs(expected) do
   if kind ~= 'none' and kind ~= one[2] then
     return redis.error_reply('WRONGTYPE ' .. one[1] .. ' is a ' .. kind .. ' in place of a ' .. one[2])
   end
+end
+
+-- A script that is stopped half way leaves jobs in two places: Redis 7 and Valkey can tell before whether it would be.
+if writing then
+  local commands = {
+    {'EXISTS', wait}, {'HGET', meta, 'x'}, {'HMGET', meta, 'x'}, {'HEXISTS', meta, 'x'}, {'LLEN', wait},
+    {'LINDEX', wait, 0}, {'LRANGE', wait, 0, 0}, {'RENAME', paused, wait}, {'LTRIM', paused, 0, 0},
+    {'RPUSH', wait, 'x'}, {'LREM', active, 1, 'x'}, {'SREM', stalled, 'x'}, {'HINCRBY', base .. 'x', 'x', 1},
+    {'DEL', base .. 'x'},
+  }
+  local more = {
+    {'XADD', events, '*', 'x', 'x'}, {'ZADD', delayed, 0, 'x'}, {'ZREM', parents, 'x'}, {'ZRANGE', delayed, 0, 0},
+    {'ZCOUNT', priority, 0, 0}, {'LPUSH', wait, 'x'}, {'LINSERT', wait, 'BEFORE', 'x', 'x'}, {'INCR', pc},
+  }
+  if bull then more = {{'PUBLISH', stalled .. '@', 'x'}} end
+  for _index, command in ipairs(more) do commands[#commands + 1] = command end
+  local refused = forbidden(commands)
+  if refused then return refused end
 end
 
 local function is_paused()
@@ -151,6 +171,7 @@ local function tell(...)
   call('XADD', events, 'MAXLEN', '~', most, '*', 'event', ...)
 end
 """
+)
 
 # Returns: 1 jobs moved, or all that would be; 2 whether there are more; 3 why nothing was done.
 _PAUSED_LIST: Final = Script(

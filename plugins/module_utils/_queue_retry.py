@@ -448,7 +448,7 @@ def retry(
         raise QueueProblem(f"{queue.name}: completed jobs have no failed_reason")
     major = major_of(flavour, queue)
     globs = (packed_glob(name), packed_glob(failed_reason))
-    now = time_of(link) if now_ms is None else now_ms
+    now = link.time_ms() if now_ms is None else now_ms
     highest = now - (older_than or 0)
     before = _counts(link, queue)
     version = text(link.call("HGET", queue.key("meta"), "version"))
@@ -514,12 +514,6 @@ def retry(
     )
 
 
-def time_of(link: Link) -> int:
-    """The time of Redis in ms since 1970. Raises RedisFailed."""
-    seconds, micro = link.call("TIME")
-    return int(text(seconds)) * 1000 + int(text(micro)) // 1000
-
-
 def packed_glob(glob: str) -> bytes:
     """A glob as C(parts_of) in Lua takes it; empty for one that matches anything."""
     return "\0".join(lua_glob(glob) or []).encode("latin-1")
@@ -559,5 +553,4 @@ __all__ = [
     "Retried",
     "packed_glob",
     "retry",
-    "time_of",
 ]

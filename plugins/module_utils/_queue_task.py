@@ -187,6 +187,11 @@ def run(
         memory = None if dry else _memory(server)
         if asked.max_remove and not dry:
             _stop_when_too_many(asked, [_one(at, asked, True, now_ms) for at in wanted])
+            if clock() - began >= asked.policy.max_seconds:
+                raise QueueProblem(
+                    f"max_seconds: {asked.policy.max_seconds:g} s were too few to count what would be removed, as "
+                    "max_remove asks for; nothing was removed"
+                )
         done: list[dict[str, Any]] = []
         begun: dict[str, int] = {}
         freed = None

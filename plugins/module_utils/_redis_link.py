@@ -4,7 +4,7 @@
 """Connections to Redis or Valkey for what changes data: who answers, where a key lives, scripts, and errors by kind.
 
 C(Server) is what stands behind an address: one server, or all masters of a cluster, each with one C(Link). Commands are
-packed and replies read by the client of C(_resp), or by redis-py where it is installed; connecting, logging in, time
+packed and replies read by the client of C(_resp), or by redis-py where that is asked for; connecting, logging in, time
 limits and errors are the same for both.
 """
 
@@ -136,6 +136,7 @@ class Link:
         self.round_trips = 0
         self.label = _label(options)
         self.host = str(options["host"])
+        self.database = int(options["database"])
         self._options = dict(options)
         self._server = server
         self._context = _Renewed(timeout, clock)
@@ -181,15 +182,20 @@ class Link:
         if script.digest in self._loaded:
             (reply,) = self.ask(("EVALSHA", script.digest, *rest))
             if not (isinstance(reply, Refusal) and reply.code == "NOSCRIPT"):
-                return good(reply, what + _unnamed(script, reply))
+                return good(reply, what + unnamed(script, reply))
         (reply,) = self.ask(("EVAL", script.text, *rest))
-        good(reply, what + _unnamed(script, reply))
+        good(reply, what + unnamed(script, reply))
         self._loaded.add(script.digest)
         return reply
 
     def facts(self) -> Facts:
         """Ask who answers."""
         return told(text(self.call("INFO")))
+
+    def time_ms(self) -> int:
+        """Ask what time it is there, in ms since 1970. Raises RedisFailed."""
+        seconds, micros = self.call("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
 
     def asking(self, command: Sequence[Argument]) -> Reply:
         """Send a command for a slot that is just coming to this node."""
@@ -751,7 +757,7 @@ def good(reply: Reply, what: str) -> Reply:
     return reply
 
 
-def _unnamed(script: Script, reply: Reply) -> str:
+def unnamed(script: Script, reply: Reply) -> str:
     """The commands in the line of a script that a user may not run, where the answer does not name any."""
     # Up to Redis 7.0 it says no more than where the script stopped.
     if not isinstance(reply, Refusal) or "can't run this command" not in reply.text:
@@ -816,4 +822,5 @@ __all__ = [
     "obstacle",
     "place",
     "told",
+    "unnamed",
 ]

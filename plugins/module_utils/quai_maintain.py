@@ -253,7 +253,7 @@ def _queue_cleanup(job: Mapping[str, Any], dry: bool) -> Done:
     try:
         task = _queue_task.task(options)
         done = _queue_task.run(task, job["connection"], dry=dry)
-    except (QueueProblem, RedisFailed) as error:
+    except (QueueProblem, RedisFailed, _queue_task.Stopped) as error:
         raise JobFailed(str(error)) from None
     return Done(done["changed"], done["msg"], done)
 

@@ -57,9 +57,11 @@ options:
         unasked. An empty list repairs nothing, for O(until_moving) alone.
       - V(paused_list) puts the jobs in the list of a paused queue back in turn, if the queue is not paused.
       - V(stalled) puts active jobs back that nobody holds, to be taken next, and counts them as stalled, as the
-        library does. A job must have been active without a lock for O(stalled_after) and be so in two looks. Unasked
-        only when no worker is connected. A worker that lost its lock, but is still at it, would run the job beside
-        the one that takes it; restart the workers first.
+        library does. A job must have been active without a lock for O(stalled_after) and be so in two looks, of which
+        the second comes after a second when no worker is connected, after 5 s with workers of BullMQ 5 and later, and
+        after 30 s with others, which take and lock a job in two steps. Unasked only when no worker is connected. A
+        worker that lost its lock, but is still at it, would run the job beside the one that takes it; restart the
+        workers first.
       - V(parents) releases parents whose children are all done, older than a minute.
       - V(parents_lost) releases parents of which all children that are left are gone. They run without them, as when
         the children are removed with the library. Never unasked.

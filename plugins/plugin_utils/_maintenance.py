@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from ansible_collections.quai.ops.plugins.module_utils import _queue_task, _redis_keys
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import QueueProblem
-from ansible_collections.quai.ops.plugins.module_utils._redis_options import OPTIONS
+from ansible_collections.quai.ops.plugins.module_utils._redis_link import RedisFailed, place
+from ansible_collections.quai.ops.plugins.module_utils._redis_options import EXCLUSIVE, OPTIONS
 from ansible_collections.quai.ops.plugins.module_utils.quai_maintain import REFERENCE
 from ansible_collections.quai.ops.plugins.plugin_utils._fields import FORMATS
 
@@ -82,6 +83,17 @@ def _connection(given: Any) -> Iterator[str]:
         if key not in OPTIONS or key in _NOT_HERE:
             near = get_close_matches(str(key), [one for one in OPTIONS if one not in _NOT_HERE], n=1)
             yield f"(connection): there is no {key!r}{f', did you mean {near[0]}?' if near else ''}"
+    for pair in EXCLUSIVE:
+        if all(given.get(one) for one in pair):
+            yield f"(connection): {' and '.join(pair)} say two things; give one of them"
+    # A url that names a secret is known on the host only.
+    known = {key: value for key, value in given.items() if key in OPTIONS and "${" not in str(value)}
+    try:
+        place(known)
+    except RedisFailed as error:
+        yield f"(connection): {error}"
+    except ValueError:
+        yield f"(connection): timeout: {given['timeout']!r} is no number of seconds"
 
 
 def _check_queues(job: Job) -> None:

@@ -540,8 +540,9 @@ class Builder:
         if self.chance(0.3):
             self.scheduler()
         if self.wild and self.traits.major in (3, 4) and not self.traits.bull and self.chance(0.3):
-            # What wakes a worker in these versions; 0: at once, else when a delayed job is due.
-            self.put("LPUSH", f"{self.base(QUEUE)}wait", f"0:{pick.choice((0, NOW + 5000))}")
+            # What wakes a worker in these versions; 0: at once, else when a delayed job is due, with a fraction
+            # when the job's number is in its score.
+            self.put("LPUSH", f"{self.base(QUEUE)}wait", f"0:{pick.choice(('0', f'{NOW + 5000}', f'{NOW + 5000}.2'))}")
         self.surroundings()
         self.neighbours()
         return Case(

@@ -29,6 +29,8 @@ _CLOCKS = {
     "prioritized": ("timestamp",),
 }
 _NUMBER = re.compile(r"[\d.eE+-]+")
+# What BullMQ 2 to 4 wakes a worker with.
+_MARKER = re.compile(r"0(:.*)?")
 
 
 def number(value: str) -> float | None:
@@ -172,7 +174,7 @@ class Model:
         now: int,
     ) -> int | None:
         """The number of the rule that takes a job."""
-        if re.fullmatch(r"0:\d+", identity) and state in ("wait", "paused", "active"):
+        if _MARKER.fullmatch(identity) and state in ("wait", "paused", "active"):
             return None
         key = self.base + identity
         there = key in self.keys
@@ -253,7 +255,7 @@ class Model:
         for state in _STATES:
             for identity, _score in self.members(state):
                 key = self.base + identity
-                marker = state in ("wait", "paused", "active") and re.fullmatch(r"0:\d+", identity)
+                marker = state in ("wait", "paused", "active") and _MARKER.fullmatch(identity)
                 if marker or key in self.keys or f"{key}:lock" in self.keys:
                     continue
                 self.ghosts += 1

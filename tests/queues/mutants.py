@@ -51,12 +51,12 @@ MODULES = {
 RELOADED = re.compile(r"_queue_(?!layout)\w+$")
 # What notices a guard that no random case can reach: long lists, rights, workers, changes meanwhile.
 OWNERS = {
-    "_queue_lua": ("test_halfway.py", "test_clean.py", "test_deliberate.py"),
+    "_queue_lua": ("test_clean.py", "test_halfway.py", "test_deliberate.py"),
     "_queue_clean": ("test_clean.py", "test_deliberate.py"),
     "_queue_fast": ("test_fast.py", "test_halfway.py", "test_deliberate.py"),
     "_queue_retry": ("test_halfway.py", "test_retry.py"),
     "_queue_state": ("test_halfway.py", "test_state.py"),
-    "_queue_repair": ("test_repair.py",),
+    "_queue_repair": ("test_halfway.py", "test_repair.py"),
 }
 MATRIX = ("bullmq5", "bullmq6", "bull4", "bullmq3", "bullmq4", "bullmq1", "bull3", "bullmq568")
 SEEDS = 16

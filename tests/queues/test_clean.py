@@ -1014,6 +1014,20 @@ def test_a_group_of_another_type(redis: Database) -> None:
     assert (done.removed["wait"], done.kept["damaged"]) == (1, 1)
 
 
+@FAST
+def test_a_plan_with_a_group_of_another_type(redis: Database, fast: str) -> None:
+    mail = Mail(redis.link, version="")
+    mail.flavour = BULL
+    for i in range(50):
+        mail.job("completed", str(i))
+    mail.add("HSET", mail.key("limiter:index"), "3", mail.key("limiter:odd"))
+    mail.add("SET", mail.key("limiter:odd"), "x")
+    plan = mail.clean(old("completed"), fast=fast, dry=True)
+    done = mail.clean(old("completed"), fast=fast)
+    assert plan.removed["completed"] == done.removed["completed"] == 49
+    assert plan.kept["damaged"] == done.kept["damaged"] == 1
+
+
 def test_a_number_that_is_none_in_the_queue_of_a_parent(mail: Mail) -> None:
     """What the last steps read must not end a script that has written."""
     family(mail, "child", other="other")
@@ -1126,7 +1140,15 @@ def test_require(mail: Mail, redis: Database) -> None:
         worker.at("x").call("CLIENT", "SETNAME", name)
         with pytest.raises(QueueProblem, match="1 workers are connected"):
             mail.clean(old("completed"), require="no_workers")
+    # Each library heeds its own sign alone, whatever another has left.
+    mail.link.call("SET", mail.key("meta-paused"), 1)
+    with pytest.raises(QueueProblem, match="not paused"):
+        mail.clean(old("completed"), require="paused")
+    mail.link.call("DEL", mail.key("meta-paused"))
     mail.link.call("HSET", mail.key("meta"), "paused", 1)
+    bull = Flavour("bull", 4, "", "the test's")
+    with pytest.raises(QueueProblem, match="not paused"):
+        clean(mail.link, mail.queue, bull, rules([old("completed")]), Policy(require="paused"), dry=False, now_ms=NOW)
     assert mail.clean(old("completed"), require="paused").removed["completed"] == 1
 
 

@@ -17,6 +17,8 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.quai.ops.plugins.filter.host_python import LIBRARY
 from ansible_collections.quai.ops.plugins.filter.monitoring import host_program
+from ansible_collections.quai.ops.plugins.module_utils._queue_layout import QueueProblem
+from ansible_collections.quai.ops.plugins.module_utils._queue_task import run, task
 from ansible_collections.quai.ops.plugins.module_utils._redis_options import OPTIONS
 from ansible_collections.quai.ops.plugins.module_utils._resp import text
 from ansible_collections.quai.ops.plugins.modules import queue_cleanup
@@ -126,7 +128,12 @@ def test_a_plan_that_is_too_large_stops_before_the_first_job_of_the_first_queue(
     assert planned["failed"] and "max_remove allows 17" in planned["msg"], "check mode is true to the run"
     told = cleanup(queues=["mail", "rep*"], rules=OLD, max_remove="17", action="report")
     assert (told["changed"], told["totals"]["removed"]) == (False, 18)
-    assert any("max_remove allows 17" in str(one) for one in told["warnings"])
+    said = task({"queues": ["mail", "rep*"], "rules": OLD, "max_remove": "17", "action": "report"})
+    assert any("max_remove allows 17" in one for one in run(said, redis.options)["warnings"])
+    now = iter(range(0, 9000, 300))
+    with pytest.raises(QueueProblem, match="300 s were too few to count"):
+        run(task({"queues": ["*"], "rules": OLD, "max_remove": "18"}), redis.options, clock=lambda: float(next(now)))
+    assert contents(redis) == before
     assert cleanup(queues=["mail", "rep*"], rules=OLD, max_remove="18")["totals"]["removed"] == 18
 
 
@@ -167,9 +174,9 @@ def test_a_failure_after_something_was_changed_says_what(
 ) -> None:
     """The first queue is clean, the second has a key of another type."""
     fill(redis, node("bullmq5"), "mail")
-    redis.link.call("SET", "bull:zoo:id", "1")
+    redis.link.call("HSET", "bull:zoo:meta", "version", "bullmq:5.81.5")
     redis.link.call("SET", "bull:zoo:completed", "x")
-    given = {"queues": ["mail", "zoo"], "rules": OLD, "library": "bullmq"}
+    given = {"queues": ["mail", "zoo"], "rules": OLD}
     result = cleanup(**given)
     assert result["failed"] and result["changed"]
     assert "bull:zoo:completed is a string" in result["msg"]

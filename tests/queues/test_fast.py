@@ -344,6 +344,50 @@ def test_who_may_not_look_at_all_keys_cleans_all_the_same(redis: Database) -> No
     assert done.removed == {"completed": 2}
 
 
+def test_who_may_not_look_at_children_leaves_all_to_the_exact_way(redis: Database) -> None:
+    """Not to know them is not to know that there are none."""
+    link = redis.link
+    job(link, 1)
+    link.call("SADD", "bull:other:9:dependencies", QUEUE.key("1"))
+    link.call("ACL", "SETUSER", "default", "-sscan")
+    try:
+        assert _queue_fast.hints(link, QUEUE, BULLMQ, "completed") is None
+    finally:
+        link.call("ACL", "SETUSER", "default", "+@all")
+    link.call("DEL", "bull:other:9:dependencies")
+    link.call("SET", "bull:other:9:dependencies", "text")
+    assert _queue_fast.hints(link, QUEUE, BULLMQ, "completed") is not None
+
+
+@pytest.mark.parametrize("logs", [False, True])
+def test_a_text_in_place_of_a_job_is_left_to_the_exact_way(redis: Database, logs: bool) -> None:
+    """It is no job, whatever its id is among; also where it is to be removed by id, for the logs beside it."""
+    link = redis.link
+    for number in (1, 2, 3):
+        job(link, number)
+    link.call("SET", QUEUE.key("2"), "text")
+    if logs:
+        link.call("RPUSH", QUEUE.key("2:logs"), "a")
+    pages = swept(link, known(link))
+    assert (pages[-1].exact, sum(page.removed for page in pages)) == ("damaged", 0)
+    assert link.call("ZCARD", QUEUE.key("completed")) == 3
+    assert link.call("GET", QUEUE.key("2")) == b"text"
+
+
+def test_a_user_who_cannot_look_for_texts_is_left_to_the_exact_way(redis: Database) -> None:
+    """MGET is what tells them from jobs."""
+    link = redis.link
+    job(link, 1)
+    found = known(link)
+    link.call("ACL", "SETUSER", "default", "-mget")
+    try:
+        page = _queue_fast.page(link, QUEUE, "completed", found, 9)
+    finally:
+        link.call("ACL", "SETUSER", "default", "+@all")
+    assert (page.exact, page.removed) == ("damaged", 0)
+    assert link.call("ZCARD", QUEUE.key("completed")) == 1
+
+
 def test_jobs_of_bull_are_removed_from_its_priorities_too(redis: Database) -> None:
     """The set keeps them when they finish."""
     link = redis.link
@@ -366,6 +410,21 @@ def test_a_page_keeps_to_its_bounds(redis: Database, state: str, bounds: dict[st
     else:
         page = _queue_fast.page(link, QUEUE, state, known(link), 9, **bounds)
     assert (page.removed, page.last) == (2, "2")
+
+
+@pytest.mark.parametrize("bounds", [{"most": 0}, {"keep_last": 2}, {"keep_last": 3}])
+@pytest.mark.parametrize("state", ["completed", "wait"])
+def test_a_page_of_nothing_is_the_end(redis: Database, state: str, bounds: dict[str, Any]) -> None:
+    """None of two may go."""
+    link = redis.link
+    for number in (1, 2):
+        job(link, number, state)
+    if state == "wait":
+        page = _queue_fast.tail(link, QUEUE, state, 9, latest=NOW, fields=("timestamp",), **bounds)
+    else:
+        page = _queue_fast.page(link, QUEUE, state, known(link), 9, **bounds)
+    assert (page.removed, page.end, page.exact) == (0, True, "")
+    assert keys(link) == {state, "1", "2"}
 
 
 @pytest.mark.parametrize("state", ["completed", "wait"])

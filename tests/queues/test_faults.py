@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.quai.ops.plugins.module_utils._queue_layout import Queue, QueueProblem
-from ansible_collections.quai.ops.plugins.module_utils._redis_link import RedisFailed, Server
+from ansible_collections.quai.ops.plugins.module_utils import _queue_state
+from ansible_collections.quai.ops.plugins.module_utils._queue_layout import Flavour, Queue, QueueProblem
+from ansible_collections.quai.ops.plugins.module_utils._redis_link import RedisFailed, Script, Server
 
 from lab import authority
 from lab.wait import until
@@ -144,13 +145,25 @@ class Killed:
 
 
 # What an operation sends beside its scripts. None of it writes, so that it is the same at which of them it is killed.
-READING = {"INFO", "HMGET", "HGET", "EXISTS", "TYPE", "LLEN", "ZCARD", "ZCOUNT", "XLEN", "SCAN", "TIME", "LRANGE"}
+READING = {
+    *("INFO", "TIME", "SCAN", "TYPE", "EXISTS", "HMGET", "HGET", "XLEN"),
+    *("LLEN", "LRANGE", "ZCARD", "ZCOUNT", "ZRANGE", "ZSCORE"),
+}
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-@pytest.mark.parametrize("name", OPERATIONS)
+# What is done the same way in every version is killed in the newest; tests/long has all of them.
+EVERYWHERE = [(name, package) for name in OPERATIONS for package in PACKAGES]
+KILLED = [(name, package) for name, package in EVERYWHERE if package == "bullmq6" or "completed" not in name]
+
+
+@pytest.mark.parametrize(("name", "package"), KILLED)
 def test_killed_at_every_script(forks: Forks, redis: Database, wire: Wire, name: str, package: str) -> None:
     """Wherever it is killed, ids, jobs and parts fit together, and the next run ends as one that was not killed."""
+    kill_at_every_script(forks, redis, wire, name, package)
+
+
+def kill_at_every_script(forks: Forks, redis: Database, wire: Wire, name: str, package: str) -> None:
+    """Kill it before and after each of its scripts."""
     state, operation = OPERATIONS[name]
 
     def fresh() -> None:
@@ -464,6 +477,10 @@ def test_modules(own: Callable[..., Database], tmp_path: Path) -> None:
         assert snapshot(wire) == before
 
 
+# What the script of pausing and resuming reads with.
+READ_BY_STATE = ("type", "exists", "hexists", "llen", "lindex", "lrange", "zcard", "zrange")
+
+
 # --- who asks ---------------------------------------------------------------------------------------------------------
 
 
@@ -513,6 +530,41 @@ def test_user_without_a_command(forks: Forks, redis: Database, wire: Wire, name:
     wire("ACL", "DELUSER", "clerk")
     assert unclear == {}
     assert "eval" in refused and len(refused) > 2
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("action", ["pause", "resume"])
+def test_all_is_read_before_anything_is_written(
+    redis: Database, wire: Wire, monkeypatch: pytest.MonkeyPatch, action: str, package: str
+) -> None:
+    """Before Redis 7 a script cannot ask what it may run; then a user who may not read changes nothing all the same."""
+    script = _queue_state.STEP
+    older = Script(f"{script.name} before Redis 7", script.text.replace("redis.acl_check_cmd", "redis.not_there"))
+    assert older.digest != script.digest
+    monkeypatch.setattr(_queue_state, "STEP", older)
+    library, version = library_of(package)
+    flavour = Flavour(library, int(version[0]), version, "the test's")
+    refused = []
+    for state in ("wait", "delayed"):
+        for command in READ_BY_STATE:
+            wire("FLUSHALL")
+            fill(wire, package, QUEUE, "paused" if action == "resume" else "wait", 30)
+            fill(wire, package, QUEUE, "wait" if action == "resume" else "paused", 30, first=31)
+            if state == "delayed":
+                wire("DEL", f"{BASE}wait", f"{BASE}paused")
+                wire("ZADD", f"{BASE}delayed", NOW, "1")
+            wire.many([("DEL", f"{BASE}meta-paused"), ("HDEL", f"{BASE}meta", "paused")][: 2 * (action == "pause")])
+            before = snapshot(wire)
+            wire("ACL", "SETUSER", "clerk", "reset", "on", f">{SECRET}", "~*", "&*", "+@all", f"-{command}")
+            with Server({**redis.options, "user": "clerk", "password": SECRET}) as server:
+                try:
+                    operations.__dict__[action](server.at(BASE), Queue("bull", QUEUE), flavour)
+                except RedisFailed as error:
+                    assert error.reason == "auth" and command.upper() in error.message, error.message
+                    assert snapshot(wire) == before, command
+                    refused.append(command)
+    wire("ACL", "DELUSER", "clerk")
+    assert {"type", "hexists", "llen", "lrange"} <= set(refused)
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -12,7 +12,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from ansible_collections.quai.ops.plugins.module_utils import _queue_clean, _queue_retry, _queue_rules, _queue_state
+from ansible_collections.quai.ops.plugins.module_utils import (
+    _queue_clean,
+    _queue_repair,
+    _queue_retry,
+    _queue_rules,
+    _queue_state,
+)
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import Flavour, Queue, QueueProblem
 from ansible_collections.quai.ops.plugins.module_utils._redis_link import Link, RedisFailed, Script
 from ansible_collections.quai.ops.plugins.module_utils._resp import text
@@ -149,13 +155,59 @@ def written(redis: Database, commands: Sequence[Command]) -> snapshot.Snapshot:
     return snapshot.take(redis.link)
 
 
+def repaired(script: str, *arguments: Any) -> Callable[[Link, Flavour], Any]:
+    """One script of the repairs; it decides by itself, whatever was seen before."""
+
+    def run(link: Link, flavour: Flavour) -> Any:
+        tools = _queue_repair.Tools(link, QUEUE, flavour, dry=False, now=NOW)
+        return tools._run(getattr(_queue_repair, script), *arguments)
+
+    return run
+
+
+REPAIRS = {
+    "paused list": repaired("_PAUSED_LIST", 100),
+    "stalled": repaired("_STALLED", "20", "", "", ""),
+    "wake": repaired("_WAKE"),
+    "parents": repaired("_PARENTS", "done", 1, "ranked", "later"),
+}
+
+
 @pytest.mark.parametrize("paused", [False, True])
 @pytest.mark.parametrize("package", FLAVOURS)
 @pytest.mark.parametrize("action", ACTIONS)
 def test_user_without_a_command(redis: Database, action: str, package: str, paused: bool) -> None:
     """Either it does without that command and the same comes out, or it is refused and nothing has changed."""
-    flavour, act = FLAVOURS[package], ACTIONS[action]
-    commands = content(flavour, paused=paused)
+    flavour = FLAVOURS[package]
+    refused_or_same(redis, ACTIONS[action], flavour, content(flavour, paused=paused), fast=action.endswith("fast"))
+
+
+@pytest.mark.parametrize(
+    ("action", "package"),
+    [(action, package) for action in REPAIRS for package in FLAVOURS if (action, package) != ("parents", "bull4")],
+)
+def test_user_without_a_command_repairs(redis: Database, action: str, package: str) -> None:
+    """The same for repairs: jobs left in two lists would run twice."""
+    flavour = FLAVOURS[package]
+    commands = [
+        *content(flavour, paused=False),
+        ("HSET", f"{BASE}20", "name", "a", "opts", "{}"),
+        ("LPUSH", f"{BASE}active", "20"),
+        ("DEL", f"{BASE}marker"),
+    ]
+    if not flavour.bull:
+        commands += [
+            ("ZADD", f"{BASE}waiting-children", 1, "ranked", 1, "later"),
+            ("HSET", f"{BASE}ranked", "name", "a", "priority", 3),
+            ("HSET", f"{BASE}later", "name", "a", "delay", 3),
+        ]
+    refused_or_same(redis, REPAIRS[action], flavour, commands)
+
+
+def refused_or_same(
+    redis: Database, act: Callable[[Link, Flavour], Any], flavour: Flavour, commands: list[Command], fast: bool = False
+) -> None:
+    """Try it without each of the commands that it runs."""
     written(redis, commands)
     redis.link.call("CONFIG", "RESETSTAT")
     assert run_as(redis, "", act, flavour) is None
@@ -172,7 +224,7 @@ def test_user_without_a_command(redis: Database, action: str, package: str, paus
             assert snapshot.differences(after, found, BUT_EVENT) == [], f"without {name}"
         elif "removed before" in str(error):
             # Pages before this one were done, and it says so.
-            assert action.endswith("fast")
+            assert fast
         else:
             refused += 1
             assert snapshot.differences(before, found, EXACTLY) == [], f"without {name}: {error}"

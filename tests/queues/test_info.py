@@ -169,6 +169,10 @@ def test_workers_are_counted_and_jobs_move(package: str, redis: Database, node: 
     real.call("worker", {**where(redis), "wait": 300, "name": "one"})
     real.call("worker", {**where(redis), "name": "two", "wait": 300})
     until("two workers", lambda: look(redis, package)["workers"] == 2, seconds=20)
+    # They are not those of the queue of this name in another database.
+    with Server({**redis.options, "database": 1}) as server:
+        (found,) = survey(server, [(MAIL, flavour_of(package))], Wanted())
+    assert found["workers"] == 0
     add(redis, real, 40)
     (found,) = watch(redis.server, [(MAIL, flavour_of(package))], Wanted(), 20)
     assert found["moving"] is True
@@ -507,5 +511,7 @@ def test_module_says_what_is_wrong(redis: Database, call: Call) -> None:
         "version: 5.1 says nothing without",
     ):
         assert said in wrong["msg"]
+    pointless = call(queue_info, redis, detail="counts", fail_on=["paused"])
+    assert pointless["failed"] and "counts has no verdict" in pointless["msg"]
     refused = call(queue_info, redis, port=1)
     assert refused["failed"] and refused["reason"] == "refused"

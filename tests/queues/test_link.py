@@ -143,9 +143,9 @@ def test_nothing_is_done_as_somebody_else_or_in_another_database(redis: Database
     redis.link.call("ACL", "SETUSER", "limited", "on", ">word", "~*", "+@all", "-select")
     try:
         for more in ({"user": "limited", "password": "word", "database": 3}, {"database": 99}, {"password": SECRET}):
-            with Server({**redis.options, "client": client, "cluster": "false", **more}) as server:
-                with pytest.raises(RedisFailed, match=r"SELECT|AUTH"):
-                    server.first.call("SET", "where", "here")
+            options = {**redis.options, "client": client, "cluster": "false", **more}
+            with Server(options) as server, pytest.raises(RedisFailed, match=r"SELECT|AUTH"):
+                server.first.call("SET", "where", "here")
         assert redis.link.call("EXISTS", "where") == 0
     finally:
         redis.link.call("ACL", "DELUSER", "limited")

@@ -11,7 +11,17 @@ from typing import Any
 
 import pytest
 from ansible_collections.quai.ops.plugins.module_utils._queue_facts import Wanted, survey
-from ansible_collections.quai.ops.plugins.module_utils._queue_repair import Outcome, Tools, repair, until_moving
+from ansible_collections.quai.ops.plugins.module_utils._queue_layout import Flavour
+from ansible_collections.quai.ops.plugins.module_utils._queue_repair import (
+    BETWEEN,
+    BETWEEN_TWO_STEPS,
+    BETWEEN_UNATTENDED,
+    Outcome,
+    Tools,
+    apart,
+    repair,
+    until_moving,
+)
 from ansible_collections.quai.ops.plugins.module_utils._queue_verdict import verdict
 from ansible_collections.quai.ops.plugins.module_utils._resp import text
 from ansible_collections.quai.ops.plugins.modules import queue_repair
@@ -234,6 +244,16 @@ def test_idle_workers_are_woken(package: str, what: str, redis: Database, node: 
     assert ran(redis, idle, [one]) == [one]
 
 
+def test_time_between_two_looks() -> None:
+    """A worker that takes and locks a job in two steps may be busy in between, as long as its library waits."""
+    for package in PACKAGES:
+        two_steps = package in ("bull3", "bull4", "bullmq1", "bullmq2", "bullmq3", "bullmq4")
+        for workers in (1, None):
+            assert apart(flavour_of(package), workers) == (BETWEEN_TWO_STEPS if two_steps else BETWEEN)
+        assert apart(flavour_of(package), 0) == BETWEEN_UNATTENDED
+    assert apart(Flavour("bullmq", 0, "", "nobody knows"), 1) == BETWEEN_TWO_STEPS
+
+
 def test_stalled_is_not_unasked_while_workers_are_connected(redis: Database, node: Nodes) -> None:  # noqa: F811
     """Who lost the lock may still be at it."""
     real = node("bullmq5")
@@ -415,7 +435,7 @@ def test_module(redis: Database, node: Nodes, call: Call) -> None:  # noqa: F811
     (one,) = dead.call("take", {**where(redis), "count": 1})
     alone(redis, dead)
     redis.link.call("DEL", f"bull:mail:{one}:lock")
-    given = {"queues": ["*"], "stalled_after": 0}
+    given = {"queues": ["*"], "stalled_after": 0, "_ansible_diff": True}
     planned, before, after = written(redis, lambda: call(queue_repair, redis, check=True, **given))
     assert before == after
     done = call(queue_repair, redis, **given)

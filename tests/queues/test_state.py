@@ -178,6 +178,24 @@ def test_one_list_is_renamed(redis: Database, package: str, change_of: Callable[
     assert (ids(link, source), ids(link, target)) == ([], list("54321"))
 
 
+@pytest.mark.parametrize(
+    ("package", "state", "mark"),
+    [
+        ("bullmq4", "prioritized", ("wait", ["0:0"])), ("bullmq5", "prioritized", ("marker", ["0"])),
+        ("bullmq6", "prioritized", ("marker", ["0"])), ("bullmq5", "delayed", ("marker", ["1"])),
+        ("bullmq6", "delayed", ("marker", ["1"])),
+    ],
+)  # fmt: skip
+def test_resume_wakes_for_what_is_in_no_list(redis: Database, package: str, state: str, mark: Any) -> None:
+    """Only jobs with a priority, or only delayed ones."""
+    link, flavour = redis.link, flavour_of(package)
+    flag(link, flavour)
+    link.call("ZADD", MAIL.key(state), 1_790_000_000_000 * 4096, "1")
+    assert resume(link, MAIL, flavour).changed
+    read = ("LRANGE", 0, -1) if mark[0] == "wait" else ("ZRANGE", 0, -1)
+    assert [text(one) for one in link.call(read[0], MAIL.key(mark[0]), *read[1:])] == mark[1]
+
+
 def test_marker_in_the_list_is_no_job(redis: Database) -> None:
     """What wakes workers of BullMQ 4 may be left in the list of a paused queue; nothing has to be done about it."""
     flavour = flavour_of("bullmq4")

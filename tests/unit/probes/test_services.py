@@ -336,18 +336,21 @@ def test_workers() -> None:
             f"id=2 addr=a name={name}:w:one cmd=bzpopmin",
             f"id=3 addr=a name={name}:qe cmd=xread",
             f"id=4 addr=a name={name}x cmd=bzpopmin",
+            f"id=6 addr=a name={name} db=3 cmd=bzpopmin",
             "id=5 addr=a name= cmd=client|list",
         ]
     )
-    assert workers_of(clients, "bull", "mail", "bullmq") == 2
-    assert workers_of(clients, "bull", "other", "bullmq") == 0
-    assert workers_of("", "bull", "mail", "bull") == 0
+    assert workers_of(clients, "bull", "mail", "bullmq", 0) == 2
+    # Databases have queues of the same name, each with its own workers.
+    assert workers_of(clients, "bull", "mail", "bullmq", 3) == 3
+    assert workers_of(clients, "bull", "other", "bullmq", 0) == 0
+    assert workers_of("", "bull", "mail", "bull", 0) == 0
     # Bull 3: three connections of one worker.
     three = "\n".join(f"id={n} name={name} cmd={cmd}" for n, cmd in enumerate(["brpoplpush", "evalsha", "subscribe"]))
-    assert workers_of(three, "bull", "mail", "bull") == 1
+    assert workers_of(three, "bull", "mail", "bull", 0) == 1
     # Who only adds jobs has that name as well.
-    assert workers_of(f"id=1 name={name} cmd=evalsha", "bull", "mail", "bull") == 0
-    assert workers_of(f"id=1 name={name} cmd=client|setname", "bull", "mail", "bull") == 1
+    assert workers_of(f"id=1 name={name} cmd=evalsha", "bull", "mail", "bull", 0) == 0
+    assert workers_of(f"id=1 name={name} cmd=client|setname", "bull", "mail", "bull", 0) == 1
 
 
 def test_stuck() -> None:

@@ -14,6 +14,7 @@ from ansible_collections.quai.ops.plugins.module_utils import _redis_options
 from ansible_collections.quai.ops.plugins.module_utils._redis_link import (
     DEFAULTS,
     RedisFailed,
+    Script,
     doubts,
     good,
     hash_tag,
@@ -21,6 +22,7 @@ from ansible_collections.quai.ops.plugins.module_utils._redis_link import (
     obstacle,
     place,
     told,
+    unnamed,
 )
 from ansible_collections.quai.ops.plugins.module_utils._resp import Refusal
 
@@ -137,6 +139,29 @@ def test_good(answer: str, reason: str, words: str) -> None:
     assert caught.value.reason == reason and words in str(caught.value)
     assert str(caught.value).startswith(f"SET is answered with {answer}")
     assert good(None, "GET") is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (
+            "ERR The user executing the script can't run this command script: 1f, on @user_script:2.",
+            "GET",
+        ),
+        ("ERR Error running script: @user_script:2: @user_script: 2: The user can't run this command", "GET"),
+        ("ERR The user executing the script can't run this command script: 1f, on @user_script:3.", "TYPE and LLEN"),
+        ("ERR The user executing the script can't run this command script: 1f, on @user_script:1.", "a command that"),
+        ("ERR The user executing the script can't run this command script: 1f, on @user_script:99.", "a command that"),
+        ("ERR The user executing the script can't run this command", "a command that"),
+        ("ERR ACL failure in script: User x has no permissions to run the 'get' command, on @user_script:2.", ""),
+        ("ERR something else, on @user_script:2.", ""),
+    ],
+)
+def test_command_that_a_script_may_not_run(answer: str, words: str) -> None:
+    script = Script("look", "local call = redis.call\nlocal x = redis.call('GET', k)\ncall('TYPE', call('LLEN', k))")
+    found = unnamed(script, Refusal(answer))
+    assert found.startswith(f", which needs {words}") if words else not found
+    assert unnamed(script, 1) == ""
 
 
 def test_kind() -> None:

@@ -24,6 +24,7 @@ _ALLOWED = "/etc/quai/masstock/secrets/"
 _LOGIN = "/etc/quai/docker/config.json"
 # What the watch needs to ask as the applications do.
 _WATCH = "/etc/quai/monitor/secrets.json"
+_JOBS = "/etc/quai/maintenance/masstock.secrets.json"
 # What the applications store: it is theirs, and it is their business to encrypt it.
 _THEIRS = "/var/lib/docker/volumes/"
 
@@ -88,7 +89,8 @@ def test_the_search_finds_them_where_they_belong(subject: Subject, operator: Ope
     assert named(values, operator.vault_file().read_text("utf-8")) == [name for name in values if name != "REGISTRY"]
     assert named(values, subject.run(f"cat {_LOGIN}")) == ["REGISTRY"]
     assert set(named(values, subject.run(f"cat {_WATCH}"))) == {"REDIS_PASSWORD", "DEMO_PASSWORD", "SLACK_WEBHOOK_URL"}
-    assert subject.run(f"stat -c %a {_LOGIN} {_WATCH}").split() == ["600", "600"]
+    assert named(values, subject.run(f"cat {_JOBS}")) == ["REDIS_PASSWORD"]
+    assert subject.run(f"stat -c %a {_LOGIN} {_WATCH} {_JOBS}").split() == ["600"] * 3
 
 
 def test_files(subject: Subject, patterns: str) -> None:
@@ -99,8 +101,9 @@ def test_files(subject: Subject, patterns: str) -> None:
     paths = [path for path in found.splitlines() if path != patterns]
     assert [path for path in paths if path.startswith(_ALLOWED)], "the search does not even find the secrets' own files"
     # The engine's view of the same files, mounted into containers.
-    assert {_LOGIN, _WATCH} <= set(paths)
-    assert [path for path in paths if not path.startswith((_ALLOWED, _THEIRS)) and path not in (_LOGIN, _WATCH)] == []
+    own = {_LOGIN, _WATCH, _JOBS}
+    assert own <= set(paths)
+    assert [path for path in paths if not path.startswith((_ALLOWED, _THEIRS)) and path not in own] == []
 
 
 def test_journal(subject: Subject, patterns: str) -> None:

@@ -69,6 +69,9 @@ def test_the_role_takes_what_projects_become(project: str) -> None:
         pytest.param({"max_remove": "some"}, "max_remove: 'some' is neither", id="max-remove"),
         pytest.param({"connection": {}}, "is no connection", id="no-connection"),
         pytest.param({"connection": {"hots": "x"}}, "there is no 'hots', did you mean host?", id="connection"),
+        pytest.param({"connection": {"host": "x", "port": "high"}}, "port: 'high' is no whole number", id="port"),
+        pytest.param({"connection": {"host": "x", "url": "redis://x"}}, "url and host say two", id="two-places"),
+        pytest.param({"connection": {"url": "http://x"}}, "must with redis://", id="url"),
         pytest.param({"connection": {"password": "${shop.NONE}"}}, "the secret shop.NONE, which", id="secret"),
     ],
 )
