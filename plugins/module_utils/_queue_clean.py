@@ -236,7 +236,7 @@ def _able(link: Link, queue: Queue, flavour: Flavour, policy: Policy) -> list[st
             )
     if flavour.mixed:
         warnings.append(f"{queue.name}: {flavour.mixed}")
-    _required(link, queue, flavour, policy)
+    required(link, queue, flavour, policy)
     return warnings
 
 
@@ -303,7 +303,8 @@ def _tagged(base: str) -> bool:
     return begin >= 0 and base.find("}", begin) > begin + 1
 
 
-def _required(link: Link, queue: Queue, flavour: Flavour, policy: Policy) -> None:
+def required(link: Link, queue: Queue, flavour: Flavour, policy: Policy) -> None:
+    """Return when the queue is as C(policy.require) wants it. Raises QueueProblem, and RedisFailed."""
     if policy.require == "no_workers":
         clients = text(link.call("CLIENT", "LIST"))
         found = workers_of(clients, queue.prefix, queue.name, flavour.library, link.database)
@@ -958,4 +959,4 @@ def _time(reply: Any) -> int | None:
     return int(float(digits)) if digits else None
 
 
-__all__ = ["SAMPLES", "Outcome", "clean", "counts", "is_paused"]
+__all__ = ["SAMPLES", "Outcome", "clean", "counts", "is_paused", "required"]

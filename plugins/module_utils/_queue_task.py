@@ -183,7 +183,7 @@ def run(
         wanted = [_at(server, queue, asked) for queue in _unprotected(server, asked)]
         for at in wanted:
             # Of all of them before the first is touched, whatever is to be done.
-            _queue_clean._required(at.link, at.queue, at.flavour, asked.policy)
+            _queue_clean.required(at.link, at.queue, at.flavour, asked.policy)
         memory = None if dry else _memory(server)
         if asked.max_remove and not dry:
             _stop_when_too_many(asked, [_one(at, asked, True, now_ms) for at in wanted])

@@ -233,7 +233,7 @@ def keep(where: Paths, outcome: Mapping[str, Any]) -> None:
     directory = where.state / outcome["project"]
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     text = json.dumps(outcome, indent=1, ensure_ascii=False) + "\n"
-    _files.write(directory / f"{outcome['job']}.json", text.encode(), 0o644)
+    _files.write(directory / f"{outcome['job']}.json", text.encode(), 0o640)
     if outcome["ok"]:
         sign = directory / f"{outcome['job']}.done"
         sign.touch(mode=0o644)
