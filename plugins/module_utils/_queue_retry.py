@@ -20,7 +20,7 @@ from ansible_collections.quai.ops.plugins.module_utils._queue_lua import CLOCK, 
 from ansible_collections.quai.ops.plugins.module_utils._queue_pace import Pace
 from ansible_collections.quai.ops.plugins.module_utils._queue_rules import lua_glob
 from ansible_collections.quai.ops.plugins.module_utils._queue_state import RIGHTS, TYPES, major_of
-from ansible_collections.quai.ops.plugins.module_utils._redis_link import Link, Script, good
+from ansible_collections.quai.ops.plugins.module_utils._redis_link import Link, RedisFailed, Script, good
 from ansible_collections.quai.ops.plugins.module_utils._resp import Argument, Refusal, text
 
 # States that jobs can be retried from.
@@ -524,7 +524,7 @@ def _counts(link: Link, queue: Queue) -> dict[str, int]:
     for (_command, state), reply in zip(COUNTED, replies):
         if isinstance(reply, Refusal) and reply.code == "WRONGTYPE":
             kind = text(link.call("TYPE", queue.key(state)))
-            raise QueueProblem(f"{queue.name}: {queue.key(state)} is a {kind}, where a queue has a {LISTED[state]}")
+            raise RedisFailed("type", f"WRONGTYPE {queue.key(state)} is a {kind} in place of a {LISTED[state]}")
     return {state: int(good(reply, queue.key(state))) for (_command, state), reply in zip(COUNTED, replies)}
 
 
