@@ -87,7 +87,7 @@ PARTS = (
     Part("ruff", ("ruff", "check", "."), "check"),
     Part("yamllint", ("yamllint", "--strict", "."), "check"),
     Part("generated", ("python", "tools/generate.py", "--check"), "check"),
-    Part("faults-long", pytest("tests/long"), "long", limit=7200),
+    Part("long", pytest("tests/long"), "long", limit=7200),
 )
 
 
