@@ -65,6 +65,12 @@ def redis(redis_server: Database) -> Database:
     return redis_server
 
 
+@pytest.fixture(scope="module")
+def nobody_connected(packages: Place) -> None:
+    """For tests that count who is connected to Redis: no process of an earlier test is."""
+    packages.restart_nodes()
+
+
 @pytest.fixture(scope="session")
 def valkey_server(packages: Place) -> Database:
     """The one Valkey of the session."""

@@ -26,6 +26,8 @@ from lab.wait import until
 from tests.queues import masters
 from tests.queues.place import PACKAGES, Database, Node, NodeError, Place
 
+pytestmark = pytest.mark.usefixtures("nobody_connected")
+
 Nodes = Callable[[str], Node]
 
 

@@ -44,6 +44,8 @@ from tests.queues.test_info import (  # noqa: F401 - node is a fixture
     where,
 )
 
+pytestmark = pytest.mark.usefixtures("nobody_connected")
+
 Nodes = Callable[[str], Node]
 WITH_LIST = [package for package in PACKAGES if package != "bullmq6"]
 
