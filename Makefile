@@ -41,7 +41,7 @@ test-long: venv ## Run what is too slow for `make test`
 
 .PHONY: bench
 bench: venv ## Measure beside peers, write build/bench.json; one group: make bench WHAT=probe
-	@python -m tests.bench $(WHAT)
+	@PYTHONPATH=$(CURDIR)/collections:$(CURDIR) python -m tests.bench $(WHAT)
 
 .PHONY: generate
 generate: venv ## Write again what is generated: JSON Schema, docs, variable tables

@@ -309,10 +309,10 @@ def test_an_unknown_user() -> None:
 
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "quai-test-sleeper (x) y"])
-    deadline = time.monotonic() + 10
-    while b"quai-test-sleeper" not in Path(f"/proc/{process.pid}/cmdline").read_bytes():
-        assert time.monotonic() < deadline
+    code = "import time; print('ready', flush=True); time.sleep(600)"
+    process = subprocess.Popen([sys.executable, "-c", code, "quai-test-sleeper (x) y"], stdout=subprocess.PIPE)
+    if process.stdout:
+        process.stdout.readline()  # it has all its memory by now
     yield process
     process.kill()
     process.wait()
