@@ -140,13 +140,14 @@ def report(result: Result, done: int, total: int, lock: threading.Lock) -> None:
 
 # How the tools used here begin the line that says what failed.
 REASONS = ("FAILED ", "ERROR ", "fatal: ", "[ERROR]: ", "CRITICAL ", "quai: failed", "E   ")
-REASON_LINES, REASON_WIDTH = 5, 200
+REASON_LINES, REASON_WIDTH = 12, 200
 
 
 def reasons(part: Part) -> list[str]:
     """The lines of a part's log that say what failed, the last ones, for who sees only the end of the whole output."""
     log = (LOGS / f"{part.name}.log").read_text(encoding="utf-8", errors="replace")
-    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", log).splitlines()]
+    # Molecule frames what it runs.
+    lines = [line.strip(" │") for line in re.sub(r"\x1b\[[0-9;]*m", "", log).splitlines()]
     found = list(dict.fromkeys(line for line in lines if line.startswith(REASONS))) or lines[-2:]
     return [line[:REASON_WIDTH] for line in found[-REASON_LINES:]]
 

@@ -386,10 +386,13 @@ def last_lines(target: Target) -> list[str]:
 
 def keep_log(where: Paths, action: Action, now: float, lines: Sequence[str]) -> Path | None:
     """Write what it said before it was restarted; a full disk loses it, and stops no restart."""
-    path = where.log / f"restart-{action.probe}-{stamp(now)}.log"
+    name = f"restart-{action.probe}-{stamp(now)}"
     with suppress(OSError):
         where.log.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        # The clock may have been put back: what is there stays.
+        names = [name, *(f"{name}-{number}" for number in range(2, LOGS_KEPT + 2))]
+        path = next(one for one in (where.log / f"{name}.log" for name in names) if not one.exists())
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as stream:
             stream.write("\n".join([*lines, ""]))
         kept = sorted(where.log.glob("restart-*.log"), key=lambda one: one.stat().st_mtime)

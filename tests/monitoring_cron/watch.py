@@ -24,6 +24,7 @@ class Watch:
     def __init__(self, host: Any, scenario: str) -> None:
         self.host = host
         self.lab = Lab(f"mol-{scenario}", "")
+        self.dead = False
 
     # --- running -----------------------------------------------------------------------------------------------------
 
@@ -32,6 +33,14 @@ class Watch:
         for _ in range(times):
             done = self.host.run("quai-monitor run")
             assert done.rc == 0, done.stdout + done.stderr
+            if self.dead:
+                # Just started again it lives for a moment. Runs of a real watch are too far apart to see that.
+                self.settle()
+
+    def settle(self) -> None:
+        """Wait until the dead unit is down."""
+        down = ("failed\n", "inactive\n")
+        until("its end", lambda: self.host.run("systemctl is-active demo.service").stdout in down, seconds=20)
 
     def stop(self) -> None:
         """No run but by hand."""
@@ -52,6 +61,7 @@ class Watch:
 
     def repair(self) -> None:
         """Take back all wishes."""
+        self.dead = False
         self.host.check_output(
             "rm -f /srv/demo/broken /srv/demo/dead /srv/receiver/refuse && systemctl reset-failed demo.service;"
             " systemctl start demo.service"
@@ -60,8 +70,14 @@ class Watch:
 
     def wish(self, name: str) -> None:
         """Make something bad: C(broken) answers 503, C(dead) does not start any more, C(refuse) takes no webhook."""
+        self.dead = self.dead or name == "dead"
         place = "receiver" if name == "refuse" else "demo"
         self.host.check_output(f"touch /srv/{place}/{name}")
+
+    def live(self) -> None:
+        """Let what is dead start again; nobody starts it here."""
+        self.dead = False
+        self.host.check_output("rm /srv/demo/dead")
 
     # --- what it knows -----------------------------------------------------------------------------------------------
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.quai.ops.plugins.filter.host_python import LIBRARY
 from ansible_collections.quai.ops.plugins.filter.monitoring import host_program
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import QueueProblem
@@ -23,6 +22,7 @@ from ansible_collections.quai.ops.plugins.module_utils._redis_options import OPT
 from ansible_collections.quai.ops.plugins.module_utils._resp import text
 from ansible_collections.quai.ops.plugins.modules import queue_cleanup
 
+from tests.module import outcome
 from tests.queues.place import Database, Node, Place
 
 Run = Callable[..., dict[str, Any]]
@@ -53,10 +53,7 @@ def cleanup(redis: Database, capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*, check: bool = False, diff: bool = False, **options: Any) -> dict[str, Any]:
         at = {name: value for name, value in redis.options.items() if name in OPTIONS}
         given = {**at, **options, "_ansible_check_mode": check, "_ansible_diff": diff}
-        with patch_module_args(json.loads(json.dumps(given))), pytest.raises(SystemExit):
-            queue_cleanup.main()
-        result: dict[str, Any] = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
-        return result
+        return outcome(queue_cleanup, given, capsys)
 
     return run
 

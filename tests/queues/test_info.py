@@ -6,14 +6,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.quai.ops.plugins.module_utils._queue_ask import counted, totals
 from ansible_collections.quai.ops.plugins.module_utils._queue_facts import Wanted, counts, published, survey, watch
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import Flavour, Queue
@@ -23,6 +21,7 @@ from ansible_collections.quai.ops.plugins.module_utils._resp import text
 from ansible_collections.quai.ops.plugins.modules import queue_info
 
 from lab.wait import until
+from tests.module import outcome
 from tests.queues import masters
 from tests.queues.place import PACKAGES, Database, Node, NodeError, Place
 
@@ -471,11 +470,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 
     def run(module: ModuleType, redis: Database, *, check: bool = False, **options: Any) -> dict[str, Any]:
         given = {name: value for name, value in redis.options.items() if name in ("host", "port", "database")}
-        arguments = json.loads(json.dumps({**given, **options, "_ansible_check_mode": check}))
-        with patch_module_args(arguments), pytest.raises(SystemExit):
-            module.main()
-        result: dict[str, Any] = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
-        return result
+        return outcome(module, {**given, **options, "_ansible_check_mode": check}, capsys)
 
     return run
 

@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.quai.ops.plugins.module_utils import _queue_state
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import Flavour, Queue, QueueProblem
 from ansible_collections.quai.ops.plugins.module_utils._queue_state import Waiting, drained, pause, resume
@@ -21,6 +19,7 @@ from ansible_collections.quai.ops.plugins.module_utils._resp import text
 from ansible_collections.quai.ops.plugins.modules import queue_state
 
 from lab.wait import until
+from tests.module import outcome
 from tests.queues import snapshot
 from tests.queues.generator import case_of
 from tests.queues.harness import World, flavour_of, run_case
@@ -330,11 +329,7 @@ def call(capsys: pytest.CaptureFixture[str], redis: Database) -> Call:
 
     def run(*, check: bool = False, **options: Any) -> dict[str, Any]:
         host = {"host": redis.options["host"], "port": redis.port, "queues": ["mail"], **options}
-        arguments = json.loads(json.dumps({**host, "_ansible_check_mode": check, "_ansible_diff": True}))
-        with patch_module_args(arguments), pytest.raises(SystemExit):
-            queue_state.main()
-        result: dict[str, Any] = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
-        return result
+        return outcome(queue_state, {**host, "_ansible_check_mode": check, "_ansible_diff": True}, capsys)
 
     return run
 
@@ -487,10 +482,8 @@ def test_module_loses_redis(packages: Place, node: Packages, capsys: pytest.Capt
         watch: Sequence[threading.Timer] = [threading.Timer(0.5, own.kill)]
         watch[0].start()
         given = {"host": own.options["host"], "port": own.port, "queues": ["mail"], "state": "drained", "wait": "30s"}
-        with patch_module_args(json.loads(json.dumps(given))), pytest.raises(SystemExit):
-            queue_state.main()
+        found = outcome(queue_state, given, capsys)
         watch[0].join()
-        found = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     finally:
         own.kill()
     assert found["failed"] and "; mail had been paused before that and may still be" in found["msg"]

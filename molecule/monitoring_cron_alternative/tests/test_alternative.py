@@ -56,8 +56,8 @@ def test_mail_by_the_host_s_own_server_in_french(host: Any, watch: Watch) -> Non
     assert "Message-ID" not in text, "the header ends too early"
     watch.clear_mails()
     host.check_output("touch /srv/flag")
-    watch.run()
-    until("its end", lambda: [one for one in watch.subjects() if "host.flag" in one], seconds=60)
+    # Cron runs it as well: a run by hand that meets one of cron's leaves the work to that one.
+    until("its end", lambda: watch.run() or [one for one in watch.subjects() if "host.flag" in one], seconds=90)
     # A queue that nobody empties would be silence.
     until("an empty queue", lambda: host.check_output("ls /var/spool/nullmailer/queue") == "", seconds=60)
 

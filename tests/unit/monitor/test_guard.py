@@ -360,6 +360,19 @@ class Application:
         return Life("failed", None)
 
 
+def test_logs_of_the_same_second_are_both_kept(tmp_path: Path) -> None:
+    """The clock may have been put back."""
+    where = store.Paths(*(tmp_path / name for name in ("config", "state", "run", "log", "locks")))
+    action = Action("app", Target("unit", "app.service"), 1)
+    kept = [guard.keep_log(where, action, 1_700_000_000.5, [words]) for words in ("first", "second", "third")]
+    assert [path.name for path in kept if path] == [
+        "restart-app-20231114T221320Z.log",
+        "restart-app-20231114T221320Z-2.log",
+        "restart-app-20231114T221320Z-3.log",
+    ]
+    assert [path.read_text() for path in kept if path] == ["first\n", "second\n", "third\n"]
+
+
 @pytest.fixture
 def application(tmp_path: Path) -> Iterator[Application]:
     one = Application(tmp_path)

@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.quai.ops.plugins.module_utils import _files, _lock, _pending
+
+from tests.module import outcome
 
 Run = Callable[..., dict[str, Any]]
 
@@ -38,12 +38,6 @@ def run_module(host: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a module's C(main) with options; returns its result, C(failed) included."""
 
     def run(module: ModuleType, check: bool = False, **options: Any) -> dict[str, Any]:
-        # As Ansible does it: options travel as JSON.
-        arguments = json.loads(json.dumps({**options, "_ansible_check_mode": check}))
-        with patch_module_args(arguments), pytest.raises(SystemExit):
-            module.main()
-        printed = capsys.readouterr().out.strip().splitlines()[-1]
-        result: dict[str, Any] = json.loads(printed)
-        return result
+        return outcome(module, {**options, "_ansible_check_mode": check}, capsys)
 
     return run
