@@ -21,9 +21,10 @@ class LockHeld(Exception):
 
 
 @contextmanager
-def held(name: str, wait_seconds: float, directory: Path = LOCKS) -> Iterator[None]:
+def held(name: str, wait_seconds: float, directory: Path = LOCKS, *, purpose: str = "") -> Iterator[None]:
     """Hold the lock C(name) for the body; wait for it at most C(wait_seconds). Raises LockHeld.
 
+    Whoever waits for it meanwhile is told the process and C(purpose).
     A child that was started with C(close_fds=False) holds it too, so that what a killed program left running is waited
     for and not disturbed.
     """
@@ -39,12 +40,27 @@ def held(name: str, wait_seconds: float, directory: Path = LOCKS) -> Iterator[No
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    owner = os.pread(handle, 100, 0).decode("utf-8", "replace").strip() or "an unknown process"
-                    raise LockHeld(f"{path} is held by {owner}; waited {wait_seconds:g} s for it") from None
+                    raise LockHeld(f"{path} is held by {_owner(handle)}; waited {wait_seconds:g} s for it") from None
                 time.sleep(POLL_SECONDS)
         os.truncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()}\n".encode(), 0)
+        os.pwrite(handle, f"process {os.getpid()}{f' ({purpose})' if purpose else ''}\n".encode(), 0)
         yield
+    finally:
+        os.close(handle)
+
+
+def _owner(handle: int) -> str:
+    """Who wrote itself into the lock last."""
+    return os.pread(handle, 100, 0).decode("utf-8", "replace").strip() or "an unknown process"
+
+
+def holder(name: str, directory: Path = LOCKS) -> str:
+    """Who holds the lock C(name) at this moment, in words; empty when nobody does, or it cannot be looked at."""
+    if not is_held(name, directory):
+        return ""
+    handle = os.open(directory / name, os.O_RDONLY)
+    try:
+        return _owner(handle)
     finally:
         os.close(handle)
 
@@ -86,4 +102,4 @@ def _free(path: Path) -> bool:
     return True
 
 
-__all__ = ["LOCKS", "LockHeld", "held", "is_held", "wait_until_free"]
+__all__ = ["LOCKS", "LockHeld", "held", "holder", "is_held", "wait_until_free"]

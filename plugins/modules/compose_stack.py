@@ -372,7 +372,7 @@ def main() -> None:
         module.fail_json(msg=f"name is {module.params['name']!r}; lowercase letters, digits, - and _ are right")
     try:
         # What a killed run left working on the stack holds the lock, and ends by itself.
-        with _lock.held(f"stack-{module.params['name']}", wait_seconds=module.params["timeout"]):
+        with _lock.held(f"stack-{module.params['name']}", module.params["timeout"], purpose="a release"):
             result = release(module.params, Docker(), check_mode=module.check_mode)
     except _lock.LockHeld as error:
         module.fail_json(msg=f"another release of {module.params['name']} is running on this host: {error}")

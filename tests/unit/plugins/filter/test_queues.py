@@ -14,12 +14,19 @@ from ansible_collections.quai.ops.plugins.filter.queues import (
     EMPTIED,
     FilterModule,
     emptying_rules,
+    group_labels,
     queue_groups,
+    queues_failure,
+    queues_next,
     queues_refused,
     queues_to_restart,
     queues_verdict,
+    redis_verdict,
+    restart_commands,
+    server_labels,
     with_secrets,
 )
+from ansible_collections.quai.ops.plugins.module_utils import _queue_options
 from ansible_collections.quai.ops.plugins.module_utils._queue_rules import rules
 
 
@@ -79,6 +86,12 @@ def test_what_is_refused(doing: str, pattern: str, confirm: str, words: str) -> 
 def test_one_queue_is_not_emptied_unnamed() -> None:
     """Even where there is no other."""
     assert "say which" in queues_refused(shop(MAIL), "empty", "", "mail")[0]
+
+
+def test_a_wait_that_is_none() -> None:
+    words = "wait is 'soon', which is no duration such as 90s or 10m"
+    assert queues_refused(shop(MAIL), "resume", wait="soon") == [words]
+    assert queues_refused(shop(MAIL), "resume", wait="10m") == []
 
 
 @pytest.mark.parametrize("doing", sorted(set(DOINGS) - {"redis", "redis_clean"}))
@@ -143,8 +156,6 @@ def looked(*verdicts: tuple[str, str]) -> dict[str, Any]:
         ("report", ["healthy", "idle"], True, "2 files : tout va bien / 2 queues: all is well"),
         ("report", ["stuck"], False, "1 file : à voir : q0 / 1 queue: look at q0"),
         ("report", ["healthy", "paused", "no_workers"], False, "3 files : à voir : q1, q2 / 3 queues: look at q1, q2"),
-        ("pause", ["paused"], True, "1 file : tout va bien / 1 queue: all is well"),
-        ("resume", ["paused"], False, "1 file : à voir : q0 / 1 queue: look at q0"),
         ("report", ["throttled"], True, "1 file : tout va bien / 1 queue: all is well"),
         ("report", ["unknown"], False, "1 file : à voir : q0 / 1 queue: look at q0"),
     ],
@@ -183,7 +194,172 @@ def test_only_workers_that_may_be_cured_are_restarted_and_each_once() -> None:
         assert queues_to_restart(groups, [looked(("shop-mail", verdict))]) == []
 
 
+STATE = {"name": "q0", "paused_before": False, "paused": True, "changed": True}
+REMOVED = {"name": "q0", "removed": {"completed": 4, "failed": 1}, "retried": {}, "kept": {"locked": 2, "young": 0}}
+RETRIED = {"name": "q0", "removed": {}, "retried": {"failed": 3}, "kept": {}}
+REPAIRED = {"name": "q0", "done": [{"repair": "stalled", "jobs": 2, "ids": ["1", "2"]}]}
+RESTART = {"worker": "worker", "restart": ["docker", "restart", "shop_worker"], "queues": ["q0"], "why": "stuck"}
+
+
+@pytest.mark.parametrize(
+    ("doing", "done", "dry", "line", "cell"),
+    [
+        ("pause", STATE, False, "queues paused: 1", "paused"),
+        ("pause", STATE, True, "check mode, nothing was done; queues to pause: 1", "paused"),
+        ("pause", {**STATE, "changed": False}, False, "queues paused: 0", "paused already"),
+        ("resume", {**STATE, "paused": False}, False, "queues resumed: 1", "resumed"),
+        ("clean", REMOVED, False, "jobs removed: 5", "4 completed, 1 failed; kept: 2 locked"),
+        ("empty", REMOVED, True, "check mode, nothing was done; jobs to remove: 5", "4 completed, 1 failed"),
+        ("clean", {**REMOVED, "removed": {}, "kept": {}}, False, "jobs removed: 0", "-"),
+        ("retry", RETRIED, False, "jobs put back to wait: 3", "3 failed"),
+        ("repair", REPAIRED, False, "repairs: 2, workers restarted: worker", "jobs put back: 2; worker restarted"),
+        ("repair", REPAIRED, True, "nothing was done; repairs to do: 2, workers to restart: worker", "put back: 2"),
+    ],
+)
+def test_what_was_done_stands_in_the_table_and_in_the_verdict(
+    doing: str, done: dict[str, Any], dry: bool, line: str, cell: str
+) -> None:
+    verdict = "paused" if doing == "pause" else "idle"
+    restarts = [RESTART] if doing == "repair" else []
+    found = queues_verdict([looked(("q0", verdict))], ["en", "fr"], doing, [{"queues": [done]}], restarts, dry=dry)
+    assert f"{line}. 1 queue: all is well" in found["lines"][0]
+    assert found["lines"][1].endswith("1 file : tout va bien")
+    assert found["table"][0].endswith("WOULD BE" if dry else "DONE")
+    assert cell in found["table"][1]
+
+
+def test_every_action_is_told_in_every_language() -> None:
+    """A word that were missing would end a run that has done its work."""
+    for doing in set(DOINGS) - {"redis", "redis_clean", "report"}:
+        for dry in (True, False):
+            found = queues_verdict([looked(("q0", "idle"))], ["fr", "en"], doing, [], dry=dry)
+            assert all(len(line.split(". ")) == 2 for line in found["lines"]), found["lines"]
+
+
+def test_a_queue_that_could_not_be_paused_is_not_well() -> None:
+    """Whoever paused it relies on it."""
+    skipped = [{"queues": [], "skipped_queues": ["q0"]}]
+    found = queues_verdict([looked(("q0", "idle"))], ["en"], "pause", skipped)
+    assert (found["good"], found["bad"]) == (False, ["q0"])
+    assert "no job so far" in found["table"][1]
+    said = queues_next([looked(("q0", "idle"))], found, shop(queue("q0")), "pause")
+    assert "q0: it has had no job so far, so there is nothing to pause. Next: pause it" in said
+    assert queues_verdict([looked(("q0", "idle"))], ["en"], "resume", skipped)["good"]
+
+
+PLAYBOOK = "ansible-playbook playbooks/queues.yml -e project=shop -e queue=q0 -e do="
+
+
+@pytest.mark.parametrize(
+    ("verdict", "doing", "dry", "step"),
+    [
+        ("stuck", "report", False, f"{PLAYBOOK}repair"),
+        ("no_workers", "retry", False, f"{PLAYBOOK}repair"),
+        ("paused", "report", False, f"when the reason is gone, {PLAYBOOK}resume"),
+        ("paused", "repair", False, f"when the reason is gone, {PLAYBOOK}resume"),
+        ("stuck", "repair", True, "run this without --check"),
+        ("stuck", "repair", False, "read why in the log of its worker, on the host: docker logs --tail 50 shop_worker"),
+        ("damaged", "report", False, "do it"),
+        ("dead_schedule", "repair", False, "do it"),
+    ],
+)
+def test_each_queue_that_is_not_well_has_a_reason_and_a_next_step(
+    verdict: str, doing: str, dry: bool, step: str
+) -> None:
+    found = [looked(("q0", verdict), ("fine", "idle"))]
+    judged = queues_verdict(found, ["en"], doing, dry=dry)
+    said = queues_next(found, judged, shop(queue("q0")), doing, dry=dry).splitlines()
+    assert said == [judged["line"], f"q0: {verdict}, why. Next: {step}"]
+    held = queues_next(found, judged, shop(queue("q0")), doing, "process 7 (a release)", dry=dry).splitlines()
+    assert held[:2] == said
+    assert "process 7 (a release) works on shop at the moment" in held[2]
+
+
+@pytest.mark.parametrize(
+    ("restart", "log"),
+    [
+        (["systemctl", "restart", "quai-shop-worker.service"], "journalctl --lines 50 --unit quai-shop-worker.service"),
+        (["runuser", "-u", "shop", "--", "pm2", "restart", "shop-worker"], "runuser -u shop -- pm2 logs shop-worker"),
+    ],
+)
+def test_where_the_log_of_a_worker_is(restart: list[str], log: str) -> None:
+    found = [looked(("q0", "stuck"))]
+    judged = queues_verdict(found, ["en"], "repair")
+    assert queues_next(found, judged, shop(queue("q0", restart=restart)), "repair").endswith(f"on the host: {log}")
+
+
+def test_a_queue_that_cannot_be_read_is_not_cured_by_a_restart() -> None:
+    found = [looked(("q0", "unknown"))]
+    found[0]["queues"][0]["problems"] = ["bull:q0:wait is of another type"]
+    judged = queues_verdict(found, ["en"])
+    assert queues_next(found, judged, shop(queue("q0"))).endswith("q0: unknown, why. Next: do it")
+
+
+def test_a_declared_queue_that_never_had_a_job_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the words of the module: a project that was released a minute ago is well."""
+    monkeypatch.setattr(_queue_options, "find", lambda *_: [])
+    found = [looked(("shop-mail", "unknown"))]
+    found[0]["queues"][0]["problems"] = _queue_options.absent(None, ["shop-mail"], "bull")  # type: ignore[arg-type]
+    judged = queues_verdict(found, ["en"])
+    assert (judged["good"], judged["line"]) == (True, "1 queue: all is well")
+    assert judged["table"][1].startswith("idle ")
+    assert queues_to_restart(queue_groups([MAIL]), found) == []
+
+
+def test_a_failure_names_the_queue_the_reason_and_what_helps() -> None:
+    result = {
+        "msg": "One or more items failed",
+        "results": [
+            {"quai_one": {"at": 0, "label": "q0"}, "changed": True},
+            {"quai_one": {"at": 1, "label": "q1"}, "failed": True, "reason": "refused", "msg": "it refused. "},
+            {"quai_one": {"at": 2, "label": "q2"}, "failed": True, "reason": "input", "msg": "no such queue"},
+        ],
+    }
+    assert queues_failure(result, "shop").splitlines() == [
+        "q1: it refused. Next: See why: ansible-playbook playbooks/health.yml -e project=shop",
+        "q2: no such queue.",
+    ]
+    alone = {"failed": True, "reason": "release", "msg": "another run works on shop"}
+    assert queues_failure(alone, "shop").startswith("another run works on shop. Next: Run this again when that has")
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_what_went_from_redis_is_told(dry: bool) -> None:
+    one = {"at": 0, "label": "main"}
+    rules = [{"pattern": "session:*", "done": 12, "kept": {"ttl": 3, "queue": 0}}]
+    seen = [{"quai_one": one, "report": ["redis:6379  Redis 7"], "warnings_found": []}]
+    lines = redis_verdict(seen, ["en", "fr"], [{"quai_one": one, "rules": rules}], dry=dry)
+    said = "keys to remove: 12" if dry else "keys removed: 12"
+    assert lines[:3] == ["redis:6379  Redis 7", "", f"main session:*  {said}; kept: 3 ttl"]
+    assert lines[-2] == f"{'check mode, nothing was done; ' if dry else ''}{said}. 1 Redis: nothing to report"
+    assert lines[-1].endswith("12. 1 Redis : rien à signaler")
+
+
+def test_what_is_wrong_with_a_redis_is_told() -> None:
+    seen = [
+        {"quai_one": {"at": 0, "label": "main"}, "report": ["a"], "warnings_found": ["redis:6379: it evicts keys"]},
+        {"quai_one": {"at": 1, "label": "cache"}, "report": ["b"], "warnings_found": []},
+    ]
+    assert redis_verdict(seen, ["en"]) == ["a", "b", "", "redis:6379: it evicts keys", "", "2 Redis: look at main"]
+    with pytest.raises(AnsibleFilterError, match="'de'"):
+        redis_verdict(seen, ["de"])
+
+
+def test_what_loops_show() -> None:
+    """No connection, and so no secret, stands in what a failed item prints."""
+    groups = queue_groups([MAIL, queue("old", prefix="old")])
+    assert group_labels(groups) == [{"at": 0, "label": "shop-mail"}, {"at": 1, "label": "old"}]
+    assert server_labels(shop()["queues_redis"]) == [{"at": 0, "label": "main", "rules": True}]
+
+
+def test_restarts_as_commands() -> None:
+    assert restart_commands([RESTART]) == [
+        {"name": "worker (stuck: q0)", "argv": ["docker", "restart", "shop_worker"]}
+    ]
+
+
 def test_every_filter_has_a_name() -> None:
     assert set(FilterModule().filters()) == {
-        "emptying_rules", "queue_groups", "queues_refused", "queues_to_restart", "queues_verdict", "with_secrets",
+        "emptying_rules", "group_labels", "queue_groups", "queues_failure", "queues_next", "queues_refused",
+        "queues_to_restart", "queues_verdict", "redis_verdict", "restart_commands", "server_labels", "with_secrets",
     }  # fmt: skip

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -64,6 +65,20 @@ def test_a_held_lock_refuses_and_names_the_holder(tmp_path: Path) -> None:
         assert f"held by process {process.pid}" in str(refusal.value)
         with _lock.held("another", 0, tmp_path):
             pass
+
+
+def test_who_waits_is_told_what_the_lock_is_held_for(tmp_path: Path) -> None:
+    assert _lock.holder("deploy", tmp_path) == ""
+    with _lock.held("deploy", 0, tmp_path, purpose="a release"):
+        owner = f"process {os.getpid()} (a release)"
+        assert _lock.holder("deploy", tmp_path) == owner
+        with (
+            pytest.raises(LockHeld, match=re.escape(f"is held by {owner}; waited 0 s for it")),
+            _lock.held("deploy", 0, tmp_path),
+        ):
+            pytest.fail("two held it")
+    # The file still names who held it last.
+    assert _lock.holder("deploy", tmp_path) == ""
 
 
 def test_a_lock_is_free_after_its_body_however_that_ends(tmp_path: Path) -> None:
