@@ -80,7 +80,7 @@ options:
     choices: [auto, redis-py, builtin]
     default: auto
   timeout:
-    description: Time for the connection and for each answer, in seconds.
-    type: float
-    default: 10.0
+    description: Time for the connection and for each answer, such as V(10s).
+    type: str
+    default: 10s
 """

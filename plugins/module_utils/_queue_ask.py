@@ -1,12 +1,12 @@
 # Copyright (c) quai contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which queues a module is asked about: its options, their check, and the queues that fit."""
+"""Which queues M(quai.ops.queue_info) is asked about, and what is said of those that cannot be told."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, NamedTuple
 
 from ansible_collections.quai.ops.plugins.module_utils._queue_facts import Facts, counts
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import (
@@ -14,42 +14,35 @@ from ansible_collections.quai.ops.plugins.module_utils._queue_layout import (
     Flavour,
     Queue,
     QueueProblem,
-    detect,
     find,
-    misnamed,
+    is_pattern,
 )
+from ansible_collections.quai.ops.plugins.module_utils._queue_options import absent, named, told, unfitting
 from ansible_collections.quai.ops.plugins.module_utils._redis_link import Link, Server
 
-OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "queues": {"type": "list", "elements": "str", "default": ["*"]},
-    "prefix": {"type": "str", "default": "bull"},
-    "library": {"type": "str", "choices": ["auto", "bull", "bullmq"], "default": "auto"},
-    "version": {"type": "str", "default": ""},
-}
-Asked = list[tuple[Queue, Flavour]]
+
+class Asked(NamedTuple):
+    """The queues that fit."""
+
+    queues: list[tuple[Queue, Flavour]]
+    unknown: list[Facts]  # of names that no queue has, and of queues of which nobody knows who writes them
+    warnings: list[str]  # patterns that nothing fits
 
 
-def refuse_bad(params: Mapping[str, Any], *, positive: Iterable[str] = (), natural: Iterable[str] = ()) -> None:
-    """Check what the argument specification cannot. Raises QueueProblem that names everything that is wrong."""
-    problems = misnamed(params)
-    problems += [f"{name}: {params[name]} is not more than 0" for name in positive if not params[name] > 0]
-    problems += [f"{name}: {params[name]} is less than 0" for name in natural if not params[name] >= 0]
-    if problems:
-        raise QueueProblem("; ".join(problems))
-
-
-def detected(server: Server, params: Mapping[str, Any]) -> tuple[Asked, list[Facts]]:
-    """The queues that fit, with who writes them, and facts of those of which that is not known. Raises RedisFailed."""
-    asked: Asked = []
-    unknown: list[Facts] = []
-    for queue in find(server, params["queues"], params["prefix"]):
-        try:
-            flavour = detect(server.at(queue.key("meta")), queue, params["library"], params["version"])
-        except QueueProblem as problem:
-            unknown.append(_unknown(queue, str(problem)))
+def detected(server: Server, params: Mapping[str, Any]) -> Asked:
+    """The queues that fit, with who writes them. Raises RedisFailed."""
+    prefix = params["prefix"]
+    queues, missing = named(server, params["queues"], prefix)
+    lost = [name for name in missing if not is_pattern(name)]
+    said = absent(server, lost, prefix) if lost else []
+    unknown = [_unknown(Queue(prefix, name), problem) for name, problem in zip(lost, said)]
+    asked = []
+    for _link, queue, flavour in told(server, queues, params["library"], params["version"]):
+        if isinstance(flavour, QueueProblem):
+            unknown.append(_unknown(queue, str(flavour)))
         else:
             asked.append((queue, flavour))
-    return asked, unknown
+    return Asked(asked, unknown, unfitting(missing, prefix))
 
 
 def _unknown(queue: Queue, problem: str) -> Facts:
@@ -77,4 +70,4 @@ def totals(found: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return {state: sum(one[state] or 0 for one in known) for state in STATES}
 
 
-__all__ = ["OPTIONS", "Asked", "counted", "detected", "refuse_bad", "totals"]
+__all__ = ["Asked", "counted", "detected", "totals"]

@@ -38,20 +38,19 @@ from ansible_collections.quai.ops.plugins.module_utils._queue_lua import (
     FORESEE,
     GHOSTS,
     KEPT,
-    NOWHERE,
     ORPHANS,
     READ,
     READ_ARMED,
     READ_FLOWS,
     READ_LIST,
+    READ_ORPHANS,
     READ_SET,
-    REFUSED,
     TELL,
     WHOLE,
     WRITE,
+    WRITE_GROUPS,
     WRITE_LIST,
     WRITE_PARENTS,
-    WRITE_SET,
 )
 from ansible_collections.quai.ops.plugins.module_utils._queue_pace import Pace
 from ansible_collections.quai.ops.plugins.module_utils._queue_rules import (
@@ -64,8 +63,18 @@ from ansible_collections.quai.ops.plugins.module_utils._queue_rules import (
     clock_fields,
     lua_glob,
 )
-from ansible_collections.quai.ops.plugins.module_utils._redis_link import Facts, Link, RedisFailed, Script, good
-from ansible_collections.quai.ops.plugins.module_utils._resp import Refusal, number, text
+from ansible_collections.quai.ops.plugins.module_utils._queue_state import sure_of_lists
+from ansible_collections.quai.ops.plugins.module_utils._redis_link import (
+    NOWHERE,
+    Facts,
+    Link,
+    RedisFailed,
+    Script,
+    allowed,
+    good,
+    obstacle,
+)
+from ansible_collections.quai.ops.plugins.module_utils._resp import number, text
 
 SAMPLES: Final = 20
 # A page of large jobs ends after this share of a chunk's time even when it is not full.
@@ -79,10 +88,6 @@ _SUSPECTS: Final = 200
 _NAMED: Final = 5
 # Nothing of a state was looked at yet.
 _START: Final[tuple[Any, Any, int]] = ("", "", 0)
-_ALL_COMMANDS: Final = (
-    *(*WRITE, *READ, *READ_LIST, *READ_SET, *READ_FLOWS, *READ_ARMED, *WRITE_LIST, *WRITE_SET, *WRITE_PARENTS),
-    *("HDEL", "ZADD", "GET"),
-)
 # Hashes of a queue that are no jobs, the next runs of schedules, and what stands beside a job.
 _NO_JOBS: Final = frozenset(name.encode() for name in OWN)
 _RUN: Final = re.compile(rb"repeat:.+:\d+\Z", re.DOTALL)
@@ -147,19 +152,16 @@ def clean(
     under us (its message says how many were), and RedisFailed, whose message says the same.
     """
     check(policy)
-    _asked(queue, rules, policy)
-    warnings = _able(link, queue, flavour, policy)
+    _asked(queue, flavour, rules, policy)
+    warnings = _able(link, queue, flavour, policy, needed(flavour, by_state(rules, flavour), policy, dry=dry))
+    if policy.fast != "never" and not fast.able(link, queue):
+        policy = policy._replace(fast="never")
     now = link.time_ms() if now_ms is None else now_ms
     before = counts(link, queue)
-    if not dry:
-        _allowed(link, queue, flavour, by_state(rules, flavour), policy)
     seconds = policy.max_seconds
     if policy.max_remove is not None and not dry:
         plan = _Work(link, queue, flavour, rules, policy, now=now, dry=True, before=before, seconds=seconds)
-        try:
-            plan.all()
-        except RedisFailed as error:
-            raise _named(link, queue, error) from None
+        plan.all()
         _within(plan)
         seconds = plan.pace.left
     work = _Work(link, queue, flavour, rules, policy, now=now, dry=dry, before=before, seconds=seconds)
@@ -168,10 +170,9 @@ def clean(
         work.all()
         work.tell()
     except RedisFailed as error:
-        named = _named(link, queue, error)
         if dry or not work.total:
-            raise named from None
-        raise RedisFailed(named.reason, f"{named.message} ({work.total} jobs were removed before)") from None
+            raise
+        raise RedisFailed(error.reason, f"{error.message} ({work.total} jobs were removed before)") from None
     if policy.max_remove is not None and dry:
         most = _most(policy, rules, flavour, before)
         if work.total > most:
@@ -190,7 +191,7 @@ def counts(link: Link, queue: Queue) -> dict[str, int]:
 # -- before anything is touched --------------------------------------------------------------------------------------
 
 
-def _asked(queue: Queue, rules: Sequence[Rule], policy: Policy) -> None:
+def _asked(queue: Queue, flavour: Flavour, rules: Sequence[Rule], policy: Policy) -> None:
     for pattern in policy.protected:
         if fnmatch.fnmatchcase(queue.name, pattern):
             raise QueueProblem(f"{queue.name}: protected ({pattern}), it is never cleaned")
@@ -198,8 +199,6 @@ def _asked(queue: Queue, rules: Sequence[Rule], policy: Policy) -> None:
     if not rules and policy.ghosts == policy.orphans == "ignore" and policy.events_maxlen is None:
         problems.append("no rules, and neither ghosts, orphans nor events_maxlen: nothing is asked for")
     for rule in rules:
-        if rule.state not in (*STATES, "waiting"):
-            problems.append(f"{rule.state} is no state that can be cleaned; {', '.join((*STATES, 'waiting'))} are")
         if rule.state != "active":
             continue
         if policy.active == "skip":
@@ -210,20 +209,23 @@ def _asked(queue: Queue, rules: Sequence[Rule], policy: Policy) -> None:
             )
     if problems:
         raise QueueProblem(f"{queue.name}: {'; '.join(problems)}")
+    if policy.parents == "upstream":
+        # A parent that is set free is put where jobs of its queue wait.
+        sure_of_lists(flavour, queue)
 
 
-def _able(link: Link, queue: Queue, flavour: Flavour, policy: Policy) -> list[str]:
+def _able(link: Link, queue: Queue, flavour: Flavour, policy: Policy, commands: Iterable[str]) -> list[str]:
     """Whether this server and this queue can be worked on; warnings about both."""
     facts = link.facts()
-    if facts.role == "slave":
-        raise RedisFailed("readonly", f"{queue.name}: this is a replica; give the address of its master")
-    if facts.info.get("loading", "0") != "0":
-        raise RedisFailed("loading", f"{queue.name}: the server still reads its data; try again when it has")
+    why = obstacle(facts.info)
+    if why:
+        raise RedisFailed(why[0], f"{queue.name}: this server {why[1]}")
     if facts.cluster and not _tagged(queue.base):
         raise QueueProblem(
             f"{queue.name}: on a cluster the prefix or the name needs a tag in braces, such as {{{queue.prefix}}}; "
             "without one the queue cannot be in one slot, and BullMQ itself fails"
         )
+    allowed(link, queue.base, commands, "cleaning it")
     warnings = _memory(queue, facts)
     suffixes = {**STATES, **KEYS}
     kinds = link.ask(*(("TYPE", queue.key(suffix)) for suffix in suffixes))
@@ -240,50 +242,31 @@ def _able(link: Link, queue: Queue, flavour: Flavour, policy: Policy) -> list[st
     return warnings
 
 
-def _allowed(link: Link, queue: Queue, flavour: Flavour, states: Iterable[str], policy: Policy) -> None:
-    """Raise RedisFailed when the user may not run what the scripts need, before one of them does a part of its work."""
+def needed(flavour: Flavour, states: Iterable[str], policy: Policy, *, dry: bool) -> list[str]:
+    """The commands that a user must be allowed to run, whatever is found."""
+    states = set(states)
     kinds = {STATES[state] for state in states}
-    if policy.ghosts == "remove":
+    if policy.ghosts != "ignore":
         kinds = {"list", "zset"}
-    needed = [*WRITE, *READ]
-    for kind, commands in (("list", (*READ_LIST, *WRITE_LIST)), ("zset", (*READ_SET, *WRITE_SET))):
-        needed += commands if kind in kinds else ()
+    found = [*READ, *(READ_LIST if "list" in kinds else ()), *(READ_SET if "zset" in kinds else ())]
     if not flavour.bull:
-        needed += READ_FLOWS
-        needed += WRITE_PARENTS if policy.parents == "upstream" else ("SREM",)
-    if any(state not in FINISHED for state in states) or (policy.fast != "never" and "zset" in kinds):
-        needed += READ_ARMED
+        found += READ_FLOWS
+    if not states <= set(FINISHED):
+        found += READ_ARMED
+    if policy.orphans != "ignore":
+        found += READ_ORPHANS
     if policy.events_maxlen is not None:
-        needed += ("XLEN", "XTRIM")
-    refused = _refused(link, queue, needed)
-    if refused:
-        raise RedisFailed("auth", f"{queue.name}: {_may_not(refused)}; nothing was changed")
-
-
-def _refused(link: Link, queue: Queue, commands: Iterable[str]) -> list[str]:
-    """Which commands the user may not run, EVALSHA among them. Raises RedisFailed."""
-    nowhere = queue.key(NOWHERE)
-    asked = list(dict.fromkeys(commands))
-    # By its digest even when nothing is known of it: a user may have the right to EVAL only.
-    (reply,) = link.ask(("EVALSHA", REFUSED.digest, 1, nowhere, *asked))
-    if isinstance(reply, Refusal) and reply.code == "NOSCRIPT":
-        reply = link.run(REFUSED, (nowhere,), asked)
-    return [text(one) for one in good(reply, f"{queue.name}: EVALSHA")]
-
-
-def _may_not(commands: Sequence[str]) -> str:
-    return f"this user may not run {', '.join(commands)}, which a clean-up needs; see ACL GETUSER"
-
-
-def _named(link: Link, queue: Queue, error: RedisFailed) -> RedisFailed:
-    """The same error with the names of the commands: within a script, Redis up to 7.0 does not tell."""
-    if error.reason != "auth":
-        return error
-    try:
-        refused = _refused(link, queue, _ALL_COMMANDS)
-    except RedisFailed:
-        return error
-    return RedisFailed("auth", f"{error.message}: {_may_not(refused)}") if refused else error
+        found.append("XLEN")
+    if dry:
+        return found
+    found += [*WRITE, *(WRITE_LIST if "list" in kinds else ())]
+    if flavour.bull:
+        found += WRITE_GROUPS
+    else:
+        found += WRITE_PARENTS if policy.parents == "upstream" else ("SREM",)
+    if policy.events_maxlen is not None:
+        found.append("XTRIM")
+    return found
 
 
 def _memory(queue: Queue, facts: Facts) -> list[str]:

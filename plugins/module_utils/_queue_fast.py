@@ -7,10 +7,11 @@ What makes a removal slow is not the removal: it is the look-ups of keys that do
 page costs four or five commands however many jobs it holds, and still every page is decided and removed by one script.
 
 Finished jobs: one SCAN learns which keys beside those of jobs exist (logs, results of children, locks, deduplication,
-parents that wait). Jobs that have such keys are removed first, by their ids. All others have their hash only, so a page
-of them needs no field: the order of the set decides. A job that finished so long before the SCAN cannot get such a key
-later, with two exceptions: a failed job that is made somebody's child, which the script looks for; and logs, which
-another SCAN finds when the jobs are gone.
+parents that wait). Jobs that have such keys are removed first, by their ids. All others have their hash only, and some
+have logs, so a page of them needs no field: the order of the set decides, and whoever asks for the page says which of
+its jobs have logs. A job that finished so long before the SCAN cannot get such a key later, with two exceptions: a
+failed job that is made somebody's child, which the script looks for; and logs, which another SCAN finds when the jobs
+are gone.
 
 Waiting jobs change while we look, so nothing is learnt beforehand: the script reads the fields of a whole page with one
 SORT ... GET and looks for locks with one EXISTS.
@@ -25,8 +26,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Callable, Final, NamedTuple
 
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import OWN, SUB_KEYS, Flavour, Queue
-from ansible_collections.quai.ops.plugins.module_utils._queue_lua import NOWHERE
-from ansible_collections.quai.ops.plugins.module_utils._redis_link import Link, RedisFailed, Script, good
+from ansible_collections.quai.ops.plugins.module_utils._redis_link import Link, RedisFailed, Script, good, refused
 from ansible_collections.quai.ops.plugins.module_utils._resp import Argument, Refusal, Reply, number, text
 
 # How long before the SCAN a job has to be finished, ms: clocks of workers may differ, and a job may still be written to
@@ -45,6 +45,12 @@ MOST_LOGGED: Final = 300_000
 # A script's table is unpacked into arguments; Lua has place for 8,000.
 MOST: Final = 3500
 MOST_TAIL: Final = 1100
+# Ids that are read at a time to see which have logs: half a millisecond.
+READ_AHEAD: Final = 10_000
+
+
+# What the scripts here run that those of the exact way do not, or not for every state.
+COMMANDS: Final = ("ZRANGEBYSCORE", "ZREMRANGEBYRANK", "LTRIM", "MGET")
 
 
 class Hints(NamedTuple):
@@ -76,8 +82,8 @@ ANY_VERSION: Final = "*"
 # What every script returns: removed, ghosts, first id, last id, their times, whether there is more, why the exact way
 # is needed, CPU time in seconds. Nothing was touched when a reason is given, but by TAIL what it says it removed.
 #
-# As in the exact scripts: all is read before the first write, and what is written with is tried on a key that is not
-# there: a user without the right to a command may still have those of the exact way.
+# As in the exact scripts, all is read before the first write. Whether the user may run COMMANDS is asked before, by
+# able: who may not can still have the right to those of the exact way.
 _HEAD: Final = f"""
 local function seconds()
   local time = redis.call('TIME')
@@ -94,12 +100,6 @@ local function wrong_type(wanted)
   for key, kind in pairs(wanted) do
     local found = kind_of(key)
     if found ~= 'none' and found ~= kind then return true end
-  end
-end
-local function refused(...)
-  for _, command in ipairs({{...}}) do
-    local reply = redis.pcall(command[1], base .. '{NOWHERE}', unpack(command, 2))
-    if type(reply) == 'table' and reply.err then return true end
   end
 end
 -- Whether a text stands in place of a job: that is damage, and the exact way leaves it. It is all that one command can
@@ -121,7 +121,8 @@ end
 # KEYS: 1 completed or failed, 2 meta, 3 priority, 4 limiter:index
 # ARGV: 1 what keys begin with, 2 version in meta, 3 highest score, 4 jobs per page, 5 most jobs to remove ("" for any
 #       number), 6 how many of the newest stay, 7 which jobs with a parent stay: none, waited (those that their parent
-#       waits for), any, 8 whether ids without a job stay, 9 whether they may have logs
+#       waits for), any, 8 whether ids without a job stay, 9 whose logs go: all, or those in the places 13 and later,
+#       if the page is still the one that was looked at: 10 its first id, 11 its last, 12 how many ids it has
 PAGE: Final = Script(
     "clean a page of finished jobs fast",
     _HEAD
@@ -137,7 +138,12 @@ local more = count == tonumber(ARGV[4])
 -- Decide.
 local keys, logs = {}, {}
 for i = 1, count do keys[i] = base .. ids[i] end
-if ARGV[9] == '1' then
+if ARGV[9] == 'those' and ids[1] == ARGV[10] and ids[#ids] == ARGV[11] and #ids == tonumber(ARGV[12]) then
+  for i = 13, #ARGV do
+    local place = tonumber(ARGV[i])
+    if place <= count then logs[#logs + 1] = keys[place] .. ':logs' end
+  end
+else
   for i = 1, count do logs[i] = keys[i] .. ':logs' end
 end
 if ARGV[7] ~= 'none' then
@@ -159,7 +165,6 @@ if texts_among(keys) then return ended(1, 'damaged') end
 local first, last = call('ZSCORE', state, ids[1]), call('ZSCORE', state, ids[count])
 
 -- Write.
-if refused({'ZREMRANGEBYRANK', 0, 0}, {'ZREM', 'x'}, {'UNLINK'}) then return ended(1, 'rights') end
 call('ZREMRANGEBYRANK', state, 0, count - 1)
 if call('EXISTS', KEYS[3]) == 1 then call('ZREM', KEYS[3], unpack(ids, 1, count)) end
 local ghosts = count - call('UNLINK', unpack(keys))
@@ -170,7 +175,7 @@ return {count, ghosts, ids[1], ids[count], first, last, more and 1 or 0, '', tos
 # Finished jobs that have keys of their own, by their ids.
 #
 # KEYS and ARGV: as PAGE, without a size: 4 most jobs to remove, 5 how many of the newest stay, 6 which jobs with a
-#                parent stay, 7 whether ids without a job stay, 8 whether they have nothing but logs, then ids
+#                parent stay, 7 whether ids without a job stay, then ids
 # Returns: as the others, and the lowest score of those that are not among the ones to remove
 SPECIAL: Final = Script(
     "clean some finished jobs fast",
@@ -183,23 +188,20 @@ local top = math.min(call('ZCOUNT', state, '-inf', ARGV[3]), call('ZCARD', state
 if ARGV[4] ~= '' then top = math.min(top, tonumber(ARGV[4])) end
 
 -- Decide.
-local names = ARGV[8] == '1' and {'logs'} or {@SUBS@}
+local names = {@SUBS@}
 local keys, more, members, ranks, stays = {}, {}, {}, {}, false
-for i = 9, #ARGV do
+for i = 8, #ARGV do
   local id = ARGV[i]
   local rank = call('ZRANK', state, id)
   if rank and rank >= top then
     if not stays or rank < stays then stays = rank end
   elseif rank then
     local key = base .. id
-    if ARGV[8] ~= '1' then
-      local kind = kind_of(key)
-      if kind ~= 'none' and kind ~= 'hash' then return ended(1, 'type') end
-      if call('EXISTS', key .. ':lock', key .. ':dependencies') > 0 then return ended(1, 'locks or children') end
-    end
+    local kind = kind_of(key)
+    if kind ~= 'none' and kind ~= 'hash' then return ended(1, 'type') end
+    if call('EXISTS', key .. ':lock', key .. ':dependencies') > 0 then return ended(1, 'locks or children') end
     if ARGV[6] ~= 'none' then
-      local parent = redis.pcall('HGET', key, 'parentKey')
-      if type(parent) == 'table' then return ended(1, 'type') end
+      local parent = call('HGET', key, 'parentKey')
       if parent and parent ~= '' then
         if ARGV[6] == 'any' then return ended(1, 'parents') end
         local children = kind_of(parent .. ':dependencies')
@@ -219,7 +221,6 @@ local bound = stays and score_at(stays) or ''
 local count = #members
 if count == 0 then return {0, 0, '', '', '', '', 0, '', tostring(seconds() - STARTED), bound} end
 if ARGV[7] == '1' and call('EXISTS', unpack(keys)) < count then return ended(1, 'ghosts') end
-if texts_among(keys) then return ended(1, 'damaged') end
 local lowest, highest = ranks[1], ranks[1]
 for i = 2, count do
   if ranks[i] < lowest then lowest = ranks[i] end
@@ -228,7 +229,6 @@ end
 local oldest, newest = score_at(lowest), score_at(highest)
 
 -- Write.
-if refused({'ZREM', 'x'}, {'UNLINK'}) then return ended(1, 'rights') end
 call('ZREM', state, unpack(members))
 if call('EXISTS', KEYS[3]) == 1 then call('ZREM', KEYS[3], unpack(members)) end
 local ghosts = count - call('UNLINK', unpack(keys))
@@ -319,7 +319,6 @@ for i = count - run + 1, count do
 end
 
 -- Write.
-if refused({'LTRIM', 0, 0}, {'UNLINK'}) then return ended(1, 'rights') end
 -- LTRIM 0 -1 would leave all of it.
 call('LTRIM', state, run == length and 1 or 0, run == length and 0 or length - run - 1)
 call('UNLINK', unpack(keys))
@@ -338,6 +337,11 @@ if call('EXISTS', unpack(parents)) > 0 then return ended(1, 'children') end
 """,
     ),
 )
+
+
+def able(link: Link, queue: Queue) -> bool:
+    """Whether the user may run what the fast way needs besides what the exact way does. Raises RedisFailed."""
+    return not refused(link, queue.base, COMMANDS)
 
 
 def worthwhile(link: Link, candidates: int) -> bool:
@@ -467,10 +471,10 @@ def steps(
     bounds: dict[str, Any] = {"keep_last": keep_last, "keep_ghosts": keep_ghosts}
     high = known.high
 
-    def special(ids: Sequence[Argument], only_logs: bool) -> Step:
+    def special(ids: Sequence[Argument]) -> Step:
         def act(most: int | None) -> Page:
             nonlocal high
-            done, stays = _special(link, queue, state, known, ids, only_logs=only_logs, most=most, **bounds)
+            done, stays = _special(link, queue, state, known, ids, most=most, **bounds)
             # What must stay now may be among those to go later, and pages know nothing of its keys.
             if stays and float(stays) <= float(high.lstrip("(")):
                 high = f"({stays}"
@@ -479,19 +483,14 @@ def steps(
         return Step(len(ids), act, repeat=False)
 
     def page_of_them(most: int | None) -> Page:
-        return page(link, queue, state, known._replace(high=high), size(), most=most, **bounds)
+        return page(link, queue, state, lower, size(), most=most, ahead=ahead, **bounds)
 
     rest = list(known.special)
     while rest:
-        yield special(rest[:SPECIAL_PAGE], only_logs=False)
+        yield special(rest[:SPECIAL_PAGE])
         del rest[:SPECIAL_PAGE]
-    logged = sorted(known.logged or ())
-    begin = 0
-    while begin < len(logged):
-        # They cost twice what those of a page do.
-        some = logged[begin : begin + max(10, min(MOST, size() // 2))]
-        begin += len(some)
-        yield special(some, only_logs=True)
+    lower = known._replace(high=high)
+    ahead = None if known.logged is None else Ahead(link, queue.key(state), lower)
     while True:
         yield Step(size(), page_of_them, repeat=True)
 
@@ -517,13 +516,12 @@ def _special(
     known: Hints,
     ids: Sequence[Argument],
     *,
-    only_logs: bool,
     most: int | None,
     keep_last: int,
     keep_ghosts: bool,
 ) -> tuple[Page, str]:
     """Remove those of some ids that are still within the bounds; also the lowest score of those that are not."""
-    arguments = ("" if most is None else most, keep_last, known.parents, int(keep_ghosts), int(only_logs), *ids)
+    arguments = ("" if most is None else most, keep_last, known.parents, int(keep_ghosts), *ids)
     reply = link.run(SPECIAL, _keys(queue, state), (queue.base, known.version, known.high, *arguments))
     return _page(reply[:9]), text(reply[9]) if len(reply) > 9 else ""
 
@@ -538,15 +536,52 @@ def page(
     most: int | None = None,
     keep_last: int = 0,
     keep_ghosts: bool = False,
+    ahead: Ahead | None = None,
 ) -> Page:
     """Remove the oldest C(size) finished jobs that have no keys of their own; see steps. Raises RedisFailed.
 
     C(most) is how many may go in all, C(keep_last) how many of the newest stay. With C(keep_ghosts) nothing goes from a
-    page with an id that has no job.
+    page with an id that has no job. C(ahead) is kept from page to page; None reads what this one needs.
     """
-    blind = int(known.logged is None)
-    arguments = (min(size, MOST), "" if most is None else most, keep_last, known.parents, int(keep_ghosts), blind)
-    return _page(link.run(PAGE, _keys(queue, state), (queue.base, known.version, known.high, *arguments)))
+    size = min(size, MOST)
+    logs: tuple[Argument, ...] = ("all",)
+    if known.logged is not None:
+        ahead = ahead or Ahead(link, queue.key(state), known)
+        logs = ("those", *ahead.page(size))
+    arguments = (size, "" if most is None else most, keep_last, known.parents, int(keep_ghosts), *logs)
+    done = _page(link.run(PAGE, _keys(queue, state), (queue.base, known.version, known.high, *arguments)))
+    if ahead is not None:
+        ahead.went(done)
+    return done
+
+
+class Ahead:
+    """Ids of the pages to come, read many at a time, to say which of them have logs."""
+
+    def __init__(self, link: Link, key: str, known: Hints) -> None:
+        """C(known) has the ids with logs and the highest score of a page."""
+        self._link, self._key, self._high = link, key, known.high
+        self._logged = known.logged or frozenset()
+        self._ids: list[bytes] = []
+        self._at = 0
+
+    def page(self, size: int) -> tuple[Argument, ...]:
+        """The first and the last id of the next page, how many it has, and the places of those with logs."""
+        if len(self._ids) - self._at < size:
+            most = max(size, READ_AHEAD)
+            self._ids = self._link.call("ZRANGEBYSCORE", self._key, "-inf", self._high, "LIMIT", 0, most)
+            self._at = 0
+        ids = self._ids[self._at : self._at + size]
+        if not ids:
+            return "", "", 0
+        return ids[0], ids[-1], len(ids), *(place for place, one in enumerate(ids, 1) if one in self._logged)
+
+    def went(self, done: Page) -> None:
+        """Note what a page removed. Where that is not what was expected, the rest is read anew."""
+        ids = self._ids[self._at : self._at + done.removed]
+        if not ids or (text(ids[0]), text(ids[-1])) != (done.first, done.last):
+            self._ids = ids = []
+        self._at += len(ids)
 
 
 def tail(
@@ -630,6 +665,7 @@ def _in_set(link: Link, key: str, ids: Sequence[bytes], high: str) -> Iterator[s
 
 
 __all__ = [
+    "COMMANDS",
     "MARGIN_MS",
     "MOST",
     "MOST_SPECIAL",
@@ -637,6 +673,7 @@ __all__ = [
     "Hints",
     "Page",
     "Step",
+    "able",
     "hints",
     "page",
     "steps",

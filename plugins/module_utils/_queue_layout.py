@@ -109,6 +109,14 @@ class Flavour(NamedTuple):
         return not self.bull and (self.major == 0 or self.major >= 5)
 
     @property
+    def unsure_of_5(self) -> bool:
+        """Whether it is of BullMQ 5 or of a later one, and nobody knows which.
+
+        A FlowProducer writes no version, and all that it leaves in Redis is the same.
+        """
+        return self.library == BULLMQ and self.major == 5 and not self.version
+
+    @property
     def events(self) -> bool:
         """Whether what happens is written to the stream C(events)."""
         return not self.bull
@@ -119,26 +127,58 @@ def detect(link: Link, queue: Queue, library: str = "auto", version: str = "") -
 
     Raises QueueProblem when it cannot be told, or is another than what is known; RedisFailed.
     """
+    (found,) = detect_all(link, (queue,), library, version)
+    if isinstance(found, QueueProblem):
+        raise found
+    return found
+
+
+def detect_all(
+    link: Link, queues: Sequence[Queue], library: str = "auto", version: str = ""
+) -> list[Flavour | QueueProblem]:
+    """The same for all of these queues, in one round trip; in place of what detect raises stands the QueueProblem.
+
+    Raises RedisFailed.
+    """
+    asked = [_questions(queue) for queue in queues]
+    replies = iter(link.ask(*(command for commands in asked for command in commands)))
+    found: list[Flavour | QueueProblem] = []
+    for queue, commands in zip(queues, asked):
+        answers = [next(replies) for _command in commands]
+        try:
+            found.append(_told(queue, answers, library, version))
+        except QueueProblem as problem:
+            found.append(problem)
+    return found
+
+
+# Keys whose type is asked for, and keys that only have to be there.
+_READ: Final = {"meta": KEYS["meta"], "paused": STATES["paused"]}
+_ASKED: Final = (
+    *("events", "marker", "meta-paused", "prioritized", "pc", "priority", "delay", "limiter:index"),
+    "waiting-children",
+)
+
+
+def _questions(queue: Queue) -> list[tuple[Any, ...]]:
     key = queue.key
-    suffixes = (
-        *("events", "marker", "meta-paused", "prioritized", "pc", "priority", "delay", "limiter:index"),
-        "waiting-children",
-    )
-    read = {"meta": KEYS["meta"], "paused": STATES["paused"]}
-    replies = link.ask(
-        *(("TYPE", key(suffix)) for suffix in read),
+    return [
+        *(("TYPE", key(suffix)) for suffix in _READ),
         ("HMGET", key("meta"), "version", "opts.maxLenEvents"),
         ("EXISTS", *(key(suffix) for suffix in (*STATES, "id"))),
         ("LLEN", key("paused")),
-        *(("EXISTS", key(suffix)) for suffix in suffixes),
-    )
-    for (suffix, wanted_kind), reply in zip(read.items(), replies):
-        kind = text(good(reply, f"TYPE {key(suffix)}"))
+        *(("EXISTS", key(suffix)) for suffix in _ASKED),
+    ]
+
+
+def _told(queue: Queue, replies: Sequence[Any], library: str, version: str) -> Flavour:
+    for (suffix, wanted_kind), reply in zip(_READ.items(), replies):
+        kind = text(good(reply, f"TYPE {queue.key(suffix)}"))
         if kind not in ("none", wanted_kind):
-            raise QueueProblem(f"{queue.name}: {key(suffix)} is a {kind}, where a queue has a {wanted_kind}")
-    rest = [good(reply, f"{queue.base}meta") for reply in replies[len(read) :]]
+            raise QueueProblem(f"{queue.name}: {queue.key(suffix)} is a {kind}, where a queue has a {wanted_kind}")
+    rest = [good(reply, f"{queue.base}meta") for reply in replies[len(_READ) :]]
     (written, max_events), any_key, paused, *there = rest
-    traits = {suffix for suffix, exists in zip(suffixes, there) if exists}
+    traits = {suffix for suffix, exists in zip(_ASKED, there) if exists}
     if text(max_events):
         traits.add("events")
     found = _detected(text(written), traits, bool(any_key))
@@ -303,11 +343,15 @@ def _sign(key: str, prefix: str) -> tuple[str, str]:
 def _confirmed(server: Server, signs: dict[str, dict[str, str]]) -> set[str]:
     """Names of which some key has the type that it must have."""
     sure: set[str] = set()
+    links: dict[int, tuple[Link, list[tuple[str, str, str]]]] = {}
     for name, keys in signs.items():
         link = server.at(next(iter(keys)))
-        kinds = link.ask(*(("TYPE", key) for key in keys))
-        if any(text(kind) == wanted for kind, wanted in zip(kinds, keys.values())):
-            sure.add(name)
+        links.setdefault(id(link), (link, []))[1].extend((name, key, wanted) for key, wanted in keys.items())
+    for link, asked in links.values():
+        for begin in range(0, len(asked), _PAGE):
+            part = asked[begin : begin + _PAGE]
+            kinds = link.ask(*(("TYPE", key) for _name, key, _wanted in part))
+            sure.update(name for (name, _key, wanted), kind in zip(part, kinds) if text(kind) == wanted)
     # The key of a deduplication "id" of queue "mail" is mail:de:id, which looks like a queue mail:de.
     return {name for name in sure if not (name.rpartition(":")[0] in sure and name.rpartition(":")[2] in _INNER)}
 
@@ -323,6 +367,7 @@ __all__ = [
     "Queue",
     "QueueProblem",
     "detect",
+    "detect_all",
     "escaped",
     "find",
     "is_pattern",

@@ -4,9 +4,9 @@
 """The scripts in Lua that look at jobs and change them, put together from shared fragments.
 
 Rules that every script here keeps: everything is read and decided before the first write, so that an error leaves
-nothing half done; what is written with is tried on a key that is not there first, so that a user without the right to
-a command fails before too; at most 7,000 arguments in a call; numbers are compared as numbers; nothing is written
-when there is nothing to do. A plan is the same script with writing switched off.
+nothing half done (whether the user may run all commands is asked before, by C(allowed)); at most 7,000 arguments in a
+call; numbers are compared as numbers; nothing is written when there is nothing to do. A plan is the same script with
+writing switched off.
 
 No shebang (it makes a cluster stricter), and every key has the slot of the queue.
 """
@@ -16,10 +16,8 @@ from __future__ import annotations
 from typing import Final
 
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import OWN, SUB_KEYS
-from ansible_collections.quai.ops.plugins.module_utils._redis_link import Script
+from ansible_collections.quai.ops.plugins.module_utils._redis_link import NOWHERE, Script
 
-# A key of a queue that is never there, to try commands on.
-NOWHERE: Final = "quai:nowhere"
 # What an element of a list is while a script runs that takes it out.
 TOMBSTONE: Final = "quai:removed"
 
@@ -49,11 +47,13 @@ local function number(value)
 end
 """
 
-# Tries commands that write on a key that is not there: an error comes now or not at all.
-TRY: Final = f"""
-local function try(commands)
-  local nowhere = base .. '{NOWHERE}'
-  for _, command in ipairs(commands) do call(command[1], nowhere, unpack(command, 2)) end
+# Rights to keys of other queues, where the libraries have families across queues. The queue's own were asked for before
+# (allowed), and who may read a key may write it, up to Redis 6; from 7 on one can have the right to read only.
+ELSEWHERE: Final = """
+local function must(name, key, ...)
+  if redis.acl_check_cmd and not redis.acl_check_cmd(name, key, ...) then
+    error({err = 'NOPERM this user may not run ' .. name .. ' on ' .. key})
+  end
 end
 """
 
@@ -165,6 +165,22 @@ end
 # it where both are in one queue.
 LOOSEN: Final = """
 local released, deleted = 0, 0
+-- Stops here unless the user may write what removing a job writes of a parent in another queue.
+local reached = {}
+local function reach(parent)
+  local queue = split(parent)
+  if ask.dry or not queue or queue == base or reached[queue] then return end
+  must('SREM', parent .. ':dependencies', 'x')
+  if not ask.protect then
+    must('HDEL', parent .. ':processed', 'x')
+    must('ZREM', queue .. 'waiting-children', 'x')
+    must('HMGET', queue .. 'meta', 'x')
+    must('RPUSH', queue .. 'wait', 'x')
+    must('RPUSH', queue .. 'paused', 'x')
+    must('ZADD', queue .. 'marker', 0, '0')
+  end
+  reached[queue] = true
+end
 local function wake(queue, paused, full)
   if ask.marker and not paused and not full then call('ZADD', queue .. 'marker', 0, '0') end
 end
@@ -184,7 +200,6 @@ local function loosen(key)
   if ask.forgets then call('HDEL', parent .. ':processed', key) end
   if call('SREM', parent .. ':dependencies', key) == 0 or call('SCARD', parent .. ':dependencies') > 0 then return end
   local queue, id = split(parent)
-  if not queue then return end
   if call('ZREM', queue .. 'waiting-children', id) == 0 then return end
   if queue ~= base then return release(queue, id) end
   loosen(parent)
@@ -198,6 +213,7 @@ end
 local function tangled(key, parent)
   for _ = 1, 100 do
     if not parent or parent == '' or call('EXISTS', parent) == 0 then return false end
+    reach(parent)
     if ask.forgets and is_not(parent .. ':processed', 'hash') then return 'damaged' end
     local member = listed_by(key, parent)
     if member ~= true then return member end
@@ -210,7 +226,8 @@ local function tangled(key, parent)
     end
     key, parent = parent, call('HGET', parent, 'parentKey')
   end
-  return false
+  -- Nobody nests them so deep: they go round in a circle.
+  return 'damaged'
 end
 """
 
@@ -319,7 +336,7 @@ end
 local kept = {young = 0, newest = 0, unknown = 0, filter = 0, limit = 0,
   locked = 0, scheduler = 0, parent = 0, ghost = 0, damaged = 0}
 local grouped = ask.bull and call('EXISTS', KEYS[5]) == 1
-local groups, damaged, families = {}, {}, false
+local groups, damaged = {}, {}
 local taken, jobs, per_rule, positions = {}, {}, {}, {}
 local stay, stay_score, examined, done = anchor, ARGV[4], 0, 0
 local oldest, newest
@@ -331,8 +348,7 @@ local function decide(id, score, place)
   local key = base .. id
   local job = redis.pcall('HMGET', key, unpack(FIELDS))
   if job.err then
-    local kind = kind_of(key)
-    if kind == 'none' or kind == 'hash' then error(job.err) end
+    if not string.find(job.err, 'WRONGTYPE', 1, true) then error(job.err) end
     return 'damaged'
   end
   if OWN[id] and not job[AT.timestamp] then return 'damaged' end
@@ -358,12 +374,12 @@ local function decide(id, score, place)
     local held
     if ask.protect then
       held = awaited(key, parent) or expectant(key, ask.over)
+      if not held and parent and parent ~= '' then reach(parent) end
     else
       held = tangled(key, parent)
     end
     if held then return held end
     if parent and parent ~= '' then
-      families = true
       if call('EXISTS', parent) == 1 and listed_by(key, parent) == true then touched = touched + 1 end
     end
   end
@@ -428,7 +444,6 @@ if ask.list then
 end
 
 if #taken > 0 and not dry then
-  -- Rights first: nothing below may fail once something is written.
   local dedup = {}
   for i, id in ipairs(taken) do
     local named = jobs[i][AT.deid]
@@ -440,23 +455,8 @@ if #taken > 0 and not dry then
       end
     end
   end
-  -- UNLINK comes first: after it, Redis also takes what needs room when it is out of memory.
-  local commands = {{'UNLINK'}, {'ZREM', 'x'}}
-  if is_list then commands[#commands + 1] = {'LREM', 1, 'x'} end
-  if ask.flows then commands[#commands + 1] = {'SREM', 'x'} end
-  if ask.forgets then commands[#commands + 1] = {'HDEL', 'x'} end
-  if grouped then
-    commands[#commands + 1] = {'HDEL', 'x'}
-    commands[#commands + 1] = {'SREM', 'x'}
-  end
-  if not ask.protect and families then
-    -- What frees a parent. Nothing tries RPUSH without adding, so what it adds is taken away again.
-    commands[#commands + 1] = {'RPUSH', 'x'}
-    commands[#commands + 1] = {'UNLINK'}
-    if ask.marker then commands[#commands + 1] = {'ZADD', 'XX', 0, '0'} end
-  end
-  try(commands)
-
+  -- First something that needs no room: after it, Redis also takes what needs some when it is out of memory.
+  call('UNLINK', base .. '@NOWHERE@')
   take(taken, positions)
   if call('EXISTS', KEYS[4]) == 1 then
     in_parts(taken, 6999, function(...) call('ZREM', KEYS[4], ...) end)
@@ -492,7 +492,9 @@ KEPT: Final = ("young", "newest", "unknown", "filter", "limit", "locked", "sched
 
 CLEAN: Final = Script(
     "clean a page of jobs",
-    "\n".join((CLOCK, HEAD, TRY, REMOVE, NAMES, GLOB, _SCHEDULES, ARMED, FAMILY, LOOSEN, LOOK, _CLEAN)),
+    "\n".join((CLOCK, HEAD, ELSEWHERE, REMOVE, NAMES, GLOB, _SCHEDULES, ARMED, FAMILY, LOOSEN, LOOK, _CLEAN)).replace(
+        "@NOWHERE@", NOWHERE
+    ),
 )
 
 # Ids that have no job.
@@ -519,12 +521,8 @@ for i, id in ipairs(ids) do
   end
 end
 if #taken > 0 and not dry then
-  local commands = {{'UNLINK'}, {'ZREM', 'x'}}
-  if is_list then commands[#commands + 1] = {'LREM', 1, 'x'} end
   local groups = {}
   if call('EXISTS', KEYS[5]) == 1 then
-    commands[#commands + 1] = {'HDEL', 'x'}
-    commands[#commands + 1] = {'SREM', 'x'}
     for i, id in ipairs(taken) do
       groups[i] = call('HGET', KEYS[5], id)
     end
@@ -533,7 +531,7 @@ if #taken > 0 and not dry then
   for _, group in pairs(groups) do
     if group then kinds[group] = kind_of(group) end
   end
-  try(commands)
+  call('UNLINK', base .. '@NOWHERE@')
   take(taken, positions)
   if call('EXISTS', KEYS[4]) == 1 then
     in_parts(taken, 6999, function(...) call('ZREM', KEYS[4], ...) end)
@@ -553,7 +551,7 @@ for i = 1, math.min(#taken, ask.samples) do some[i] = taken[i] end
 return {'ok', examined, #taken, #ids < page and 1 or 0, stay, stay_score, before, spent(), some, total}
 """
 
-GHOSTS: Final = Script("look for ghosts", "\n".join((CLOCK, HEAD, TRY, REMOVE, LOOK, _GHOSTS)))
+GHOSTS: Final = Script("look for ghosts", "\n".join((CLOCK, HEAD, REMOVE, LOOK, _GHOSTS)).replace("@NOWHERE@", NOWHERE))
 
 # Jobs that are in no state. Whatever moves a job between states does it in one step, so that one that is in none now,
 # and is old, is in none for good.
@@ -580,10 +578,12 @@ for i = 3, #ARGV do
   local id = ARGV[i]
   local key = base .. id
   if kind_of(key) == 'hash' then
-    local job = call('HMGET', key, 'timestamp', 'processedOn', 'finishedOn', 'data', 'parentKey', 'deid')
+    local job = call('HMGET', key,
+      'timestamp', 'processedOn', 'finishedOn', 'data', 'parentKey', 'deid', 'name', 'opts')
     local at = math.max(number(job[1]) or 0, number(job[2]) or 0, number(job[3]) or 0)
-    -- A job has a time and data; the template of a schedule and metrics have none.
-    if number(job[1]) and job[4] then
+    -- Every library writes these four of every job. The template of a schedule and metrics have no time and data, and
+    -- what an application keeps beside its queue is none either.
+    if number(job[1]) and job[4] and job[7] and job[8] then
       if at > ask.cut then
         young = young + 1
       elseif call('EXISTS', key .. ':lock') == 0 and not listed(id) then
@@ -610,53 +610,18 @@ return {'ok', examined, #found, young, held, spent(), some}
 
 ORPHANS: Final = Script("look for orphans", "\n".join((CLOCK, HEAD, REMOVE, FAMILY, _ORPHANS)))
 
-# Tells which commands this user may not run: a script only fails when it comes to one, and up to Redis 7.0 without its
-# name. Before 7.0 each is tried in a form that changes nothing.
-# KEYS  1 a key that is not there
-# ARGV  commands
-_REFUSED: Final = """
-local nowhere = KEYS[1]
-local harmless = {
-  HGET = {'x'}, HMGET = {'x'}, HEXISTS = {'x'}, LRANGE = {0, 0}, LINDEX = {0}, ZRANGE = {0, 0}, ZSCORE = {'x'},
-  ZRANK = {'x'}, ZCOUNT = {0, 0}, ZRANGEBYSCORE = {0, 0}, SISMEMBER = {'x'}, ZREM = {'x'}, LREM = {1, 'x'},
-  LSET = {0, 'x'}, SREM = {'x'}, HDEL = {'x'}, RPUSH = {'x'}, ZADD = {'XX', 0, 'x'}, XTRIM = {'MAXLEN', 0},
-}
-local refused, undo = {}, true
-local function try(name)
-  local command = name == 'TIME' and {name} or {name, nowhere, unpack(harmless[name] or {})}
-  local may = true
-  if redis.acl_check_cmd then
-    may = redis.acl_check_cmd(unpack(command))
-  else
-    local reply = redis.pcall(unpack(command))
-    local said = type(reply) == 'table' and reply.err or ''
-    may = not (string.find(said, "can't run this command", 1, true) or string.find(said, 'NOPERM', 1, true))
-  end
-  if not may then refused[#refused + 1] = name end
-  return may
-end
--- UNLINK comes first: it takes away again what RPUSH adds.
-for _, name in ipairs(ARGV) do
-  if name == 'UNLINK' then undo = try(name) end
-  if name == 'RPUSH' and undo then
-    try(name)
-    if not redis.acl_check_cmd then redis.call('UNLINK', nowhere) end
-  end
-  if name ~= 'UNLINK' and name ~= 'RPUSH' then try(name) end
-end
-return refused
-"""
-REFUSED: Final = Script("ask what this user may run", _REFUSED)
-# What the scripts above run: always, for lists, for sorted sets, for flows, and to free parents.
+# What the scripts above run: always, for lists, for sorted sets, for flows, for jobs that are not finished, and for
+# orphans; and what they write with.
 READ: Final = ("TIME", "TYPE", "EXISTS", "HGET", "HMGET")
 READ_LIST: Final = ("LLEN", "LRANGE", "LINDEX")
 READ_SET: Final = ("ZCARD", "ZRANGE", "ZSCORE", "ZRANK", "ZCOUNT")
-READ_FLOWS: Final = ("ZSCORE", "SISMEMBER", "SCARD", "SMEMBERS")
-READ_ARMED: Final = ("ZSCORE", "ZRANGEBYSCORE")
-WRITE: Final = ("UNLINK",)
+READ_FLOWS: Final = ("ZSCORE", "SISMEMBER", "SCARD", "SMEMBERS", "GET")
+READ_ARMED: Final = ("ZSCORE", "ZRANGEBYSCORE", "GET")
+READ_ORPHANS: Final = ("SCAN", "LRANGE", "LPOS", "ZSCORE", "SISMEMBER", "SCARD", "SMEMBERS", "GET")
+WRITE: Final = ("UNLINK", "ZREM")
 WRITE_LIST: Final = ("LSET", "LREM")
-WRITE_SET: Final = ("ZREM",)
-WRITE_PARENTS: Final = ("SREM", "ZREM", "LLEN", "RPUSH")
+WRITE_GROUPS: Final = ("SREM", "HDEL")
+WRITE_PARENTS: Final = ("SREM", "LLEN", "RPUSH", "ZADD", "HDEL")
 
 # How many of the oldest of a sorted set would go, where it is known that nothing but their place decides.
 # KEYS  1 the state, 2 limiter:index
@@ -712,6 +677,7 @@ __all__ = [
     "ARMED",
     "CLEAN",
     "CLOCK",
+    "ELSEWHERE",
     "FAMILY",
     "FORESEE",
     "GHOSTS",
@@ -720,21 +686,19 @@ __all__ = [
     "KEPT",
     "LOOK",
     "LOOSEN",
-    "NOWHERE",
     "ORPHANS",
     "READ",
     "READ_ARMED",
     "READ_FLOWS",
     "READ_LIST",
+    "READ_ORPHANS",
     "READ_SET",
-    "REFUSED",
     "REMOVE",
     "TELL",
     "TOMBSTONE",
-    "TRY",
     "WHOLE",
     "WRITE",
+    "WRITE_GROUPS",
     "WRITE_LIST",
     "WRITE_PARENTS",
-    "WRITE_SET",
 ]

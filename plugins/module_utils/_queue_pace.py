@@ -11,8 +11,10 @@ from typing import Callable, Final
 SMALLEST: Final = 20
 LARGEST: Final = 3500
 FIRST: Final = 100
-# A page may at most grow by this factor, so that one quick page does not make a slow one.
+# A page may at most grow by this factor, so that one quick page does not make a slow one: by the first one until a page
+# took as long as it should, then by the second.
 GROWTH: Final = 2.0
+LATER_GROWTH: Final = 1.25
 
 
 class Pace:
@@ -35,6 +37,7 @@ class Pace:
         self.longest_ms = 0.0
         self.redis_ms = 0.0
         self._target = target_ms
+        self._growth = GROWTH
         self._duty = duty
         self._largest = largest
         self._clock = clock
@@ -56,10 +59,12 @@ class Pace:
         self.chunks += 1
         self.redis_ms += milliseconds
         self.longest_ms = max(self.longest_ms, milliseconds)
+        if milliseconds >= self._target:
+            self._growth = LATER_GROWTH
         # A page with little in it says nothing about the size of a full one.
         if done >= self.size // 2:
             factor = self._target / max(milliseconds, 0.01)
-            self.size = max(SMALLEST, min(self._largest, int(self.size * min(GROWTH, factor))))
+            self.size = max(SMALLEST, min(self._largest, int(self.size * min(self._growth, factor))))
         elif milliseconds > self._target:
             self.size = max(SMALLEST, min(self.size, int(max(done, SMALLEST) * self._target / milliseconds)))
         if self._duty < 1.0 and not self.over:

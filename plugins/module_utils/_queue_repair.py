@@ -27,9 +27,9 @@ from ansible_collections.quai.ops.plugins.module_utils._queue_facts import (
     unmoved,
 )
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import Flavour, Queue
-from ansible_collections.quai.ops.plugins.module_utils._queue_state import RIGHTS, major_of
+from ansible_collections.quai.ops.plugins.module_utils._queue_state import major_of
 from ansible_collections.quai.ops.plugins.module_utils._queue_verdict import STALLED_AFTER, stalled_jobs, verdict
-from ansible_collections.quai.ops.plugins.module_utils._redis_link import Link, Script, Server
+from ansible_collections.quai.ops.plugins.module_utils._redis_link import Link, Script, Server, allowed
 from ansible_collections.quai.ops.plugins.module_utils._resp import Argument, Reply, text
 
 # In the order in which they are done: what puts jobs back before what wakes for them.
@@ -83,9 +83,7 @@ _KEYS: Final = (
 )
 # KEYS: those of _KEYS. ARGV: 1 bull or bullmq, 2 major version, 3 whether to write, 4 ms since 1970, 5 what keys begin
 # with, and what each script says.
-_COMMON: Final = (
-    RIGHTS
-    + """
+_COMMON: Final = """
 local call = redis.call
 local wait, paused, active, meta, meta_paused, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local marker, prioritized, delayed, priority, pc = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
@@ -99,6 +97,7 @@ if not bull then
   expected[#expected + 1] = {events, 'stream'}
   expected[#expected + 1] = {prioritized, 'zset'}
   expected[#expected + 1] = {parents, 'zset'}
+  if major >= 4 then expected[#expected + 1] = {pc, 'string'} else expected[#expected + 1] = {priority, 'zset'} end
   if major >= 5 then expected[#expected + 1] = {marker, 'zset'} end
 end
 for _index, one in ipairs(expected) do
@@ -106,24 +105,6 @@ for _index, one in ipairs(expected) do
   if kind ~= 'none' and kind ~= one[2] then
     return redis.error_reply('WRONGTYPE ' .. one[1] .. ' is a ' .. kind .. ' in place of a ' .. one[2])
   end
-end
-
--- A script that is stopped half way leaves jobs in two places: Redis 7 and Valkey can tell before whether it would be.
-if writing then
-  local commands = {
-    {'EXISTS', wait}, {'HGET', meta, 'x'}, {'HMGET', meta, 'x'}, {'HEXISTS', meta, 'x'}, {'LLEN', wait},
-    {'LINDEX', wait, 0}, {'LRANGE', wait, 0, 0}, {'RENAME', paused, wait}, {'LTRIM', paused, 0, 0},
-    {'RPUSH', wait, 'x'}, {'LREM', active, 1, 'x'}, {'SREM', stalled, 'x'}, {'HINCRBY', base .. 'x', 'x', 1},
-    {'DEL', base .. 'x'},
-  }
-  local more = {
-    {'XADD', events, '*', 'x', 'x'}, {'ZADD', delayed, 0, 'x'}, {'ZREM', parents, 'x'}, {'ZRANGE', delayed, 0, 0},
-    {'ZCOUNT', priority, 0, 0}, {'LPUSH', wait, 'x'}, {'LINSERT', wait, 'BEFORE', 'x', 'x'}, {'INCR', pc},
-  }
-  if bull then more = {{'PUBLISH', stalled .. '@', 'x'}} end
-  for _index, command in ipairs(more) do commands[#commands + 1] = command end
-  local refused = forbidden(commands)
-  if refused then return refused end
 end
 
 local function is_paused()
@@ -146,32 +127,17 @@ local function set_marker()
   if not bull and major >= 5 and not is_paused() and not is_maxed() then call('ZADD', marker, 0, '0') end
 end
 
--- What is written with is tried on a key that is not there: a user who may not, or a full memory, stops it here.
-local function try()
-  local nowhere = base .. 'quai:nowhere'
-  call('LREM', nowhere, 1, '')
-  call('SREM', nowhere, '')
-  call('ZREM', nowhere, '')
-  call('ZADD', nowhere, 0, '')
-  call('DEL', nowhere)
-  call('RPUSH', nowhere, '')
-  call('DEL', nowhere)
-  call('HINCRBY', nowhere, '', 1)
-  call('DEL', nowhere)
-  if bull then
-    call('PUBLISH', nowhere, '')
-  else
-    call('XADD', nowhere, '*', '', '')
-    call('DEL', nowhere)
-  end
-end
-
 local function tell(...)
   local most = tonumber(call('HGET', meta, 'opts.maxLenEvents') or '') or 10000
   call('XADD', events, 'MAXLEN', '~', most, '*', 'event', ...)
 end
 """
-)
+# What the user must be allowed to run: a script that is stopped half way leaves jobs in two places.
+_READS: Final = ("TYPE", "EXISTS", "HEXISTS", "HGET", "HMGET", "LLEN", "LINDEX", "LRANGE")
+_READS_BULLMQ: Final = ("SCARD", "SMEMBERS", "ZCARD", "ZCOUNT", "ZRANGE", "ZSCORE")
+_WRITES: Final = ("DEL", "HINCRBY", "LREM", "LTRIM", "RENAME", "RPUSH", "SREM")
+_WRITES_BULL: Final = ("PUBLISH",)
+_WRITES_BULLMQ: Final = ("INCRBY", "LINSERT", "LPUSH", "XADD", "ZADD", "ZREM")
 
 # Returns: 1 jobs moved, or all that would be; 2 whether there are more; 3 why nothing was done.
 _PAUSED_LIST: Final = Script(
@@ -227,12 +193,12 @@ for i = 6, #ARGV, 4 do
   if why == '' then back[#back + 1] = id end
 end
 if writing and #back > 0 then
-  try()
   local where = target()
   for _index, id in ipairs(back) do
-    call('LREM', active, 1, id)
+    -- What may fail, a counter that is no number, comes before what moves the job.
     call('SREM', stalled, id)
     call('HINCRBY', base .. id, major >= 5 and not bull and 'stc' or 'stalledCounter', 1)
+    call('LREM', active, 1, id)
     call('RPUSH', where, id)
     if bull then
       call('PUBLISH', stalled .. '@', id)
@@ -285,14 +251,19 @@ for i = 8, #ARGV do
   if why == '' then ready[#ready + 1] = id end
 end
 if writing and #ready > 0 then
-  try()
   for _index, id in ipairs(ready) do
     local key = base .. id
-    call('DEL', key .. ':dependencies')
-    call('ZREM', parents, id)
     local job = call('HMGET', key, 'priority', 'delay')
     local rank, later = tonumber(job[1] or '') or 0, tonumber(job[2] or '') or 0
-    if later > 0 and major >= 3 then
+    local delays = later > 0 and major >= 3
+    call('DEL', key .. ':dependencies')
+    local score
+    if rank ~= 0 and not delays and major >= 4 then
+      -- It may fail, where pc is no number; so it comes before what moves the job.
+      score = rank * 4294967296 + call('INCRBY', pc, 1) % 4294967296
+    end
+    call('ZREM', parents, id)
+    if delays then
       local moment = now + later
       call('ZADD', delayed, moment * 4096, id)
       if major >= 5 then
@@ -302,8 +273,8 @@ if writing and #ready > 0 then
     else
       if rank == 0 then
         call('RPUSH', target(), id)
-      elseif major >= 4 then
-        call('ZADD', prioritized, rank * 4294967296 + call('INCR', pc) % 4294967296, id)
+      elseif score then
+        call('ZADD', prioritized, score, id)
         if major == 4 and not is_paused() and call('LLEN', wait) == 0 then call('LPUSH', wait, '0:0') end
       else
         -- Up to BullMQ 3 the list itself is in order: it goes behind those that are as urgent.
@@ -364,6 +335,7 @@ WHY: Final[Mapping[str, str]] = {
     "paused": "the queue is paused; resume it",
     "maxed": "as many jobs are active as the queue allows, so waking would be in vain",
     "version": "workers of this version find waiting jobs by themselves",
+    "unsure": "the queue is paused, and BullMQ 5 and later ones keep its jobs in different lists; give its version",
     "recent": "it has been without a lock for too short a time to be sure",
 }
 
@@ -454,9 +426,15 @@ class Tools:
         self._arguments: tuple[Argument, ...] = (
             *(flavour.library, major_of(flavour, queue), int(not dry), now, queue.base),
         )
-        self._dry = dry
+        self._base = queue.base
+        self._commands = [*_READS, *(() if flavour.bull else _READS_BULLMQ)]
+        if not dry:
+            self._commands += [*_WRITES, *(_WRITES_BULL if flavour.bull else _WRITES_BULLMQ)]
 
     def _run(self, script: Script, *arguments: Argument) -> Reply:
+        if self._commands:
+            allowed(self._link, self._base, self._commands, "its repair")
+            self._commands = []
         return self._link.run(script, self._keys, (*self._arguments, *arguments))
 
     def paused_list(self, _found: Facts, _after: float) -> tuple[_Did | None, _Left]:
@@ -475,6 +453,8 @@ class Tools:
         twice = [one for one in stalled_jobs(found, after) if one["seen_for_s"] > 0]
         sure = {one["id"] for one in twice}
         left = [(one["id"], "recent") for one in found["unlocked"] if one["id"] not in sure]
+        if twice and self._unsure(found):
+            return None, [*left, ("", "unsure")]
         did: list[str] = []
         for start in range(0, len(twice), IDS):
             given: list[Argument] = []
@@ -495,11 +475,17 @@ class Tools:
         if self._flavour.bull:
             return None, []
         ids = [one["id"] for one in found["parents"]["stuck"] if one["why"] == why]
+        if ids and self._unsure(found):
+            return None, [("", "unsure")]
         did: list[str] = []
         left: _Left = []
         for start in range(0, len(ids), IDS):
             _split(self._run(_PARENTS, why, PARENT_AGE_MS, *ids[start : start + IDS]), did, left)
         return ((len(did), did) if did else None), left
+
+    def _unsure(self, found: Facts) -> bool:
+        """Whether nobody knows into which list jobs go now."""
+        return self._flavour.unsure_of_5 and bool(found["paused"])
 
     def wake(self, _found: Facts, _after: float) -> tuple[_Did | None, _Left]:
         """Set the marker that idle workers wait for."""

@@ -16,11 +16,11 @@ from typing import Any, Callable, Final, NamedTuple
 
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import STATES as LISTED
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import Flavour, Queue, QueueProblem
-from ansible_collections.quai.ops.plugins.module_utils._queue_lua import CLOCK, GLOB
+from ansible_collections.quai.ops.plugins.module_utils._queue_lua import CLOCK, ELSEWHERE, GLOB
 from ansible_collections.quai.ops.plugins.module_utils._queue_pace import Pace
 from ansible_collections.quai.ops.plugins.module_utils._queue_rules import lua_glob
-from ansible_collections.quai.ops.plugins.module_utils._queue_state import RIGHTS, TYPES, major_of
-from ansible_collections.quai.ops.plugins.module_utils._redis_link import Link, RedisFailed, Script, good
+from ansible_collections.quai.ops.plugins.module_utils._queue_state import TYPES, major_of, sure_of_lists
+from ansible_collections.quai.ops.plugins.module_utils._redis_link import Link, RedisFailed, Script, allowed, good
 from ansible_collections.quai.ops.plugins.module_utils._resp import Argument, Refusal, text
 
 # States that jobs can be retried from.
@@ -54,6 +54,30 @@ class Retried(NamedTuple):
     redis_ms: float
     complete: bool  # False when max_seconds or the limit ended it
     warnings: tuple[str, ...]
+
+
+# What the user must be allowed to run: always, for the version of the library, and to write.
+_READS: Final = (
+    *("TIME", "TYPE", "EXISTS", "HGET", "HMGET", "HEXISTS", "LLEN"),
+    *("ZCARD", "ZCOUNT", "ZRANGE", "ZRANK", "ZSCORE"),
+)
+_WRITES: Final = ("LPUSH", "RPUSH", "HDEL", "ZADD", "ZREM", "ZREMRANGEBYRANK")
+_WRITES_BULL: Final = ("HSET", "PUBLISH")
+_WRITES_BULLMQ: Final = ("XADD",)
+_WRITES_FAMILY: Final = ("HSET", "SADD")
+# A job with a priority goes to a set of those, or up to BullMQ 3 and in Bull into its place in the list.
+_WRITES_SET: Final = ("INCRBY",)
+_WRITES_LIST: Final = ("LINDEX", "LINSERT", "LRANGE", "LTRIM")
+
+
+def needed(flavour: Flavour, *, dry: bool) -> list[str]:
+    """The commands that a user must be allowed to run, whatever is found."""
+    found = list(_READS)
+    if not dry:
+        found += [*_WRITES, *(_WRITES_BULL if flavour.bull else _WRITES_BULLMQ)]
+        found += _WRITES_FAMILY if flavour.marker_set else ()
+        found += _WRITES_SET if not flavour.bull and flavour.major >= 4 else _WRITES_LIST
+    return found
 
 
 # The patterns of lua_glob out of one argument, with a NUL between two of them; nil where anything matches.
@@ -138,7 +162,7 @@ PAGE: Final = Script(
     + GLOB
     + PARTS
     + TYPES
-    + RIGHTS
+    + ELSEWHERE
     + RANK
     + """
 local call = redis.call
@@ -200,19 +224,6 @@ if named or reasoned then
   wanted[name_at] = 'name'
   wanted[name_at + 1] = 'failedReason'
 end
-local width = #wanted
--- One command that reads all of a page costs two thirds of one for each job. It cannot be had in a cluster, before
--- Redis 7, and by a user who may not read every key.
-local rows = nil
-if found > 128 and not string.find(base, '*', 1, true) then
-  local command = {'SORT_RO', set, 'BY', 'nosort', 'LIMIT', start, found}
-  for i = 1, width do
-    command[#command + 1] = 'GET'
-    command[#command + 1] = base .. '*->' .. wanted[i]
-  end
-  rows = redis.pcall(unpack(command))
-  if rows['err'] or #rows ~= found * width then rows = nil end
-end
 local locks, locked_some = {}, false
 local keys = {}
 for i = 1, found do
@@ -227,11 +238,8 @@ local deep = not in_set and call('ZCARD', priority_set) > REWRITE
 for i = 1, found do
   if count >= most then break end
   local id = page[i]
-  local fields, at = rows, (i - 1) * width
-  if not rows then
-    fields, at = redis.pcall('HMGET', keys[i], unpack(wanted)), 0
-  end
-  local priority, opts, take = fields[at + 1], fields[at + 2], true
+  local fields = redis.pcall('HMGET', keys[i], unpack(wanted))
+  local priority, opts, take = fields[1], fields[2], true
   if not opts then
     -- Every job has opts. What has none is no job, or one that somebody wrote by hand.
     local kind = call('TYPE', keys[i])['ok']
@@ -245,8 +253,8 @@ for i = 1, found do
   end
   if not take then
     take = false
-  elseif (named and not like(fields[at + name_at], named))
-    or (reasoned and not like(fields[at + name_at + 1], reasoned)) then
+  elseif (named and not like(fields[name_at], named))
+    or (reasoned and not like(fields[name_at + 1], reasoned)) then
     other = other + 1
     take = false
   elseif locked_some and call('EXISTS', locks[i]) == 1 then
@@ -272,9 +280,9 @@ for i = 1, found do
       end
       if lifo then last_in[#last_in + 1] = id else plain[#plain + 1] = id end
     end
-    if marker_set and fields[at + 3] then
+    if marker_set and fields[3] then
       children[#children + 1] = keys[i]
-      children[#children + 1] = fields[at + 3]
+      children[#children + 1] = fields[3]
     end
     count = count + 1
     taken[count] = id
@@ -313,40 +321,10 @@ end
 
 -- Write. First what is refused when memory is short: a script that has not written yet is then ended.
 if writing and count > 0 then
-  local first = base .. taken[1]
-  local commands = {
-    {'LPUSH', target, 'x'}, {'RPUSH', target, 'x'}, {'HDEL', first, 'x'}, {'ZREM', set, 'x'},
-    {'ZREMRANGEBYRANK', set, 0, 0},
-  }
-  local function also(...) commands[#commands + 1] = {...} end
-  if bull then
-    also('PUBLISH', wait .. 'ing@quai', 'x')
-    also('HSET', first, 'x', 'x')
-  else
-    also('XADD', events, '*', 'x', 'x')
-    if marker_set then
-      also('ZADD', marker, 0, '0')
-      also('HSET', meta, 'x', 'x')
-    end
-  end
-  if #ranked > 0 and in_set then
-    also('INCRBY', counter, 1)
-    also('ZADD', prioritized, 0, 'x')
-  elseif #ranked > 0 then
-    also('ZADD', priority_set, 0, 'x')
-    also('LINSERT', target, 'BEFORE', 'x', 'x')
-    also('LTRIM', target, 0, 0)
-    -- The place of each is looked for when others are written already.
-    also('LINDEX', target, 0)
-    also('LRANGE', target, 0, 0)
-    also('ZCOUNT', priority_set, 0, 0)
-  end
   for i = 1, #again, 3 do
-    also(again[i + 2] == ':unsuccessful' and 'ZREM' or 'HDEL', again[i + 1] .. again[i + 2], 'x')
-    also('SADD', again[i + 1] .. ':dependencies', 'x')
+    must(again[i + 2] == ':unsuccessful' and 'ZREM' or 'HDEL', again[i + 1] .. again[i + 2], 'x')
+    must('SADD', again[i + 1] .. ':dependencies', 'x')
   end
-  local refused = forbidden(commands)
-  if refused then return refused end
   if bull then
     for _index, id in ipairs(taken) do call('PUBLISH', wait .. 'ing@quai', id) end
   else
@@ -446,7 +424,7 @@ def retry(
         raise QueueProblem(f'{queue.name}: jobs of state "{state}" cannot be retried; failed and completed ones can')
     if failed_reason and state != "failed":
         raise QueueProblem(f"{queue.name}: completed jobs have no failed_reason")
-    major = major_of(flavour, queue)
+    major = _ready(link, queue, flavour, dry=dry)
     globs = (packed_glob(name), packed_glob(failed_reason))
     now = link.time_ms() if now_ms is None else now_ms
     highest = now - (older_than or 0)
@@ -512,6 +490,14 @@ def retry(
         complete,
         _warnings(queue, state, kept),
     )
+
+
+def _ready(link: Link, queue: Queue, flavour: Flavour, *, dry: bool) -> int:
+    """The major version, when it is known well enough and the user may do it. Raises QueueProblem and RedisFailed."""
+    allowed(link, queue.base, needed(flavour, dry=dry), "a retry")
+    if flavour.unsure_of_5 and link.call("HEXISTS", queue.key("meta"), "paused"):
+        sure_of_lists(flavour, queue)
+    return major_of(flavour, queue)
 
 
 def packed_glob(glob: str) -> bytes:

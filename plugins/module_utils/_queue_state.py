@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Callable, Final, NamedTuple
 
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import Flavour, Queue, QueueProblem
-from ansible_collections.quai.ops.plugins.module_utils._redis_link import Link, Script, good
+from ansible_collections.quai.ops.plugins.module_utils._redis_link import Link, Script, allowed, good
 from ansible_collections.quai.ops.plugins.module_utils._resp import number, text
 
 # Jobs that one run of a script moves between two lists: about 2 ms of Redis.
@@ -65,8 +65,8 @@ class Drained(NamedTuple):
     waited: float  # seconds
 
 
-# A script that fails half way leaves half of its work. So nothing is written when a key is not what it should be, or
-# when the user may not run one of the commands (Redis 7 and Valkey can tell).
+# A script that fails half way leaves half of its work. So nothing is written when a key is not what it should be; and
+# whether the user may run all of READS and WRITES is asked before.
 TYPES: Final = """
 local function wrong_type(expected)
   for i = 1, #expected, 2 do
@@ -77,16 +77,12 @@ local function wrong_type(expected)
   end
 end
 """
-RIGHTS: Final = """
-local function forbidden(commands)
-  if not redis.acl_check_cmd then return nil end
-  for i = 1, #commands do
-    if not redis.acl_check_cmd(unpack(commands[i])) then
-      return redis.error_reply('NOPERM this user may not run ' .. commands[i][1] .. ' on ' .. commands[i][2])
-    end
-  end
-end
-"""
+READS: Final = ("TYPE", "HEXISTS", "LLEN", "LRANGE")
+READS_BULL: Final = ("EXISTS",)
+READS_BULLMQ: Final = ("LINDEX", "ZCARD", "ZRANGE")
+WRITES: Final = ("RENAME", "HSET", "HDEL", "DEL", "RPUSH", "LPUSH", "LTRIM")
+WRITES_BULL: Final = ("SET", "PUBLISH")
+WRITES_BULLMQ: Final = ("XADD", "ZADD")
 # One step of pausing or resuming. It decides first and writes then; with ARGV[4] = 0 it only decides.
 #
 # KEYS: 1 wait, 2 paused, 3 meta, 4 meta-paused, 5 events, 6 marker, 7 prioritized, 8 delayed
@@ -97,7 +93,6 @@ end
 STEP: Final = Script(
     "queue_state",
     TYPES
-    + RIGHTS
     + """
 local call = redis.call
 local wait, paused, meta, meta_paused, events, marker = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
@@ -112,22 +107,6 @@ local expected = {
 if bull then expected = {wait, 'list', paused, 'list', meta, 'hash', meta_paused, 'string'} end
 local wrong = wrong_type(expected)
 if wrong then return wrong end
-if writing then
-  local commands = {{'RENAME', wait, paused}, {'HSET', meta, 'x', 'x'}, {'HDEL', meta, 'x'}}
-  if bull then
-    commands[4], commands[5] = {'SET', meta_paused, 1}, {'DEL', meta_paused}
-    commands[6] = {'PUBLISH', ARGV[6], 'x'}
-  else
-    commands[4] = {'XADD', events, '*', 'x', 'x'}
-    commands[5], commands[6] = {'ZADD', marker, 0, '0'}, {'DEL', marker}
-  end
-  for _index, command in ipairs({'RPUSH', 'LPUSH', 'LTRIM'}) do
-    commands[#commands + 1] = {command, wait, 0, 0}
-    commands[#commands + 1] = {command, paused, 0, 0}
-  end
-  local refused = forbidden(commands)
-  if refused then return refused end
-end
 
 local flag = call('HEXISTS', meta, 'paused') == 1
 if bull then
@@ -156,7 +135,6 @@ elseif waiting > 0 and resting > 0 then
 end
 local moved, more, changed = 0, 0, 0
 
--- Nothing is read from here on: who may not read something has changed nothing.
 local function tell(what)
   if bull then
     call('PUBLISH', ARGV[6], what)
@@ -245,6 +223,8 @@ return {flag and 1 or 0, changed, moved, more, waiting + resting}
 
 def pause(link: Link, queue: Queue, flavour: Flavour, *, dry: bool = False, page: int = PAGE) -> Change:
     """Pause a queue. Raises QueueProblem and RedisFailed."""
+    if not dry:
+        sure_of_lists(flavour, queue)
     return _steps(link, queue, flavour, "pause", dry=dry, page=page)
 
 
@@ -260,6 +240,10 @@ def is_paused(link: Link, queue: Queue, flavour: Flavour) -> bool:
 
 def _steps(link: Link, queue: Queue, flavour: Flavour, action: str, *, dry: bool, page: int) -> Change:
     major = major_of(flavour, queue)
+    commands = [*READS, *(READS_BULL if flavour.bull else READS_BULLMQ)]
+    if not dry:
+        commands += [*WRITES, *(WRITES_BULL if flavour.bull else WRITES_BULLMQ)]
+    allowed(link, queue.base, commands, f"to {action} it")
     names = ("wait", "paused", "meta", "meta-paused", "events", "marker", "prioritized", "delayed")
     keys = [queue.key(name) for name in names]
     channel = queue.key("paused" if action == "pause" else "resumed")
@@ -284,6 +268,15 @@ def major_of(flavour: Flavour, queue: Queue) -> int:
         f"{queue.name}: which version of BullMQ writes it cannot be told ({flavour.evidence}), and versions differ in "
         f"what is written here; give library: bullmq and its version"
     )
+
+
+def sure_of_lists(flavour: Flavour, queue: Queue) -> None:
+    """Return when it is known where jobs of a paused queue wait. Raises QueueProblem."""
+    if flavour.unsure_of_5:
+        raise QueueProblem(
+            f"{queue.name}: whether BullMQ 5 or a later one writes it cannot be told ({flavour.evidence}), and they "
+            f"differ in where jobs of a paused queue wait; give library: bullmq and its version, such as 5.0 or 6.0"
+        )
 
 
 def drained(
@@ -368,7 +361,6 @@ def holders(link: Link, queue: Queue, most: int = MOST_HOLDERS) -> list[Holder]:
 __all__ = [
     "MOST_HOLDERS",
     "PAGE",
-    "RIGHTS",
     "TYPES",
     "Change",
     "Drained",
@@ -382,4 +374,5 @@ __all__ = [
     "major_of",
     "pause",
     "resume",
+    "sure_of_lists",
 ]

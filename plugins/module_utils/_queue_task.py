@@ -14,16 +14,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Final, NamedTuple
 
 from ansible_collections.quai.ops.plugins.module_utils import _queue_clean, _queue_retry
-from ansible_collections.quai.ops.plugins.module_utils._queue_layout import (
-    Flavour,
-    Queue,
-    QueueProblem,
-    detect,
-    find,
-    misnamed,
-)
+from ansible_collections.quai.ops.plugins.module_utils._queue_layout import QueueProblem, is_pattern, misnamed
+from ansible_collections.quai.ops.plugins.module_utils._queue_options import FAIL, SKIP, At, chosen
 from ansible_collections.quai.ops.plugins.module_utils._queue_rules import Policy, Rule, ceiling, check, duration, rules
-from ansible_collections.quai.ops.plugins.module_utils._redis_link import Link, RedisFailed, Server
+from ansible_collections.quai.ops.plugins.module_utils._redis_link import RedisFailed, Server
 from ansible_collections.quai.ops.plugins.module_utils._resp import Refusal, text
 
 ACTIONS: Final = ("remove", "retry", "report")
@@ -33,6 +27,7 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "prefix": "bull",
     "library": "auto",
     "version": "",
+    "missing": FAIL,
     "action": "remove",
     "rules": [],
     "parents": "protect",
@@ -53,6 +48,8 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "memory_purge": False,
 }
 _POLICY: Final = ("parents", "active", "orphans", "ghosts", "require", "events_maxlen", "chunk_ms", "duty", "fast")
+# What a run returns that failed when it had done something.
+_KEPT: Final = ("report", "queues", "skipped_queues", "totals")
 _COLUMNS: Final = ("queue", "state", "before", "gone", "left")
 
 
@@ -63,6 +60,7 @@ class Task(NamedTuple):
     prefix: str
     library: str
     version: str
+    missing: str
     action: str
     rules: tuple[Rule, ...]
     policy: Policy
@@ -77,15 +75,7 @@ class Stopped(Exception):
     def __init__(self, error: QueueProblem | RedisFailed, result: Mapping[str, Any]) -> None:
         super().__init__(f"{error}; before that, {result['msg']}" if result["queues"] else str(error))
         self.reason = getattr(error, "reason", "input")
-        self.result = {"changed": True, **{key: result[key] for key in ("report", "queues", "totals")}}
-
-
-class _At(NamedTuple):
-    """One queue, and who holds it."""
-
-    link: Link
-    queue: Queue
-    flavour: Flavour
+        self.result = {"changed": True, **{key: result[key] for key in _KEPT}}
 
 
 def task(options: Mapping[str, Any]) -> Task:
@@ -98,6 +88,8 @@ def task(options: Mapping[str, Any]) -> Task:
     problems += misnamed(given)
     if given["action"] not in ACTIONS:
         problems.append(f"action: {given['action']!r} is none of {', '.join(ACTIONS)}")
+    if given["missing"] not in (FAIL, SKIP):
+        problems.append(f"missing: {given['missing']!r} is none of {FAIL}, {SKIP}")
     found: list[Rule] = []
     try:
         found = rules(given["rules"]) if given["rules"] else []
@@ -113,8 +105,9 @@ def task(options: Mapping[str, Any]) -> Task:
     if problems:
         raise QueueProblem("; ".join(problems))
     return Task(
-        tuple(given["queues"]), given["prefix"], given["library"], str(given["version"]), given["action"], tuple(found),
-        policy, str(given["max_remove"] or ""), bool(given["reset_attempts"]), bool(given["memory_purge"]),
+        tuple(given["queues"]), given["prefix"], given["library"], str(given["version"]), given["missing"],
+        given["action"], tuple(found), policy, str(given["max_remove"] or ""), bool(given["reset_attempts"]),
+        bool(given["memory_purge"]),
     )  # fmt: skip
 
 
@@ -168,19 +161,22 @@ def run(
     dry: bool = False,
     now_ms: int | None = None,
     progress: Callable[[str], None] | None = None,
+    warn: Callable[[str], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
     """Carry it out, or with C(dry) or the action C(report) only tell what would be.
 
-    Returns C(changed), C(msg), C(report) (lines), C(queues), C(totals) and the rest of what the module returns. Raises
-    QueueProblem and RedisFailed when nothing was changed, else Stopped.
+    C(warn) is told each warning as it comes, also those of a run that fails later. Returns C(changed), C(msg),
+    C(report) (lines), C(queues), C(totals) and the rest of what the module returns. Raises QueueProblem and RedisFailed
+    when nothing was changed, else Stopped.
     """
     report = asked.action == "report"
     dry = dry or report
     began = clock()
+    warnings = _Warnings(warn)
     with Server(connection) as server:
-        warnings = [] if dry else server.writable()
-        wanted = [_at(server, queue, asked) for queue in _unprotected(server, asked)]
+        warnings.add(*(() if dry else server.writable()))
+        wanted, skipped = _meant(server, asked, warnings)
         for at in wanted:
             # Of all of them before the first is touched, whatever is to be done.
             _queue_clean.required(at.link, at.queue, at.flavour, asked.policy)
@@ -199,11 +195,12 @@ def run(
             for at in wanted:
                 left = asked.policy.max_seconds - (clock() - began)
                 if left <= 0:
-                    warnings.append(f"{at.queue.name}: not reached in max_seconds; the next run goes on")
+                    warnings.add(f"{at.queue.name}: not reached in max_seconds; the next run goes on")
                     continue
                 begun.clear()
                 task_left = asked._replace(policy=asked.policy._replace(max_seconds=left))
                 done.append(_one(at, task_left, dry, now_ms, begun.update))
+                warnings.add(*(f"{at.queue.name}: {line}" for line in done[-1]["warnings"]))
                 if progress:
                     progress(_line(done[-1], dry))
             if not dry and memory is not None and any(one["changed"] for one in done):
@@ -211,37 +208,50 @@ def run(
         except (QueueProblem, RedisFailed) as error:
             if dry or not (any(one["changed"] for one in done) or any(begun.values())):
                 raise
-            raise Stopped(error, _result(asked, done, dry=False, wanted=len(wanted))) from None
+            raise Stopped(error, _result(asked, done, skipped, dry=False, wanted=len(wanted))) from None
     if asked.max_remove and dry:
         # What a run would refuse, check mode refuses.
-        warnings += _too_many(asked, done) if report else _stop_when_too_many(asked, done)
+        warnings.add(*(_too_many(asked, done) if report else _stop_when_too_many(asked, done)))
     return {
-        **_result(asked, done, dry=dry, wanted=len(wanted)),
+        **_result(asked, done, skipped, dry=dry, wanted=len(wanted)),
         "bytes_freed": freed,
         "seconds": round(clock() - began, 3),
-        "warnings": [*warnings, *(f"{one['name']}: {line}" for one in done for line in one["warnings"])],
+        "warnings": warnings.said,
     }
 
 
-def _unprotected(server: Server, asked: Task) -> list[Queue]:
-    """The queues that are meant, without the protected ones. Raises QueueProblem when one of those is named itself."""
-    found = []
-    for queue in find(server, asked.queues, asked.prefix):
-        by = [one for one in asked.policy.protected if fnmatch.fnmatchcase(queue.name, one)]
-        if by and queue.name in asked.queues:
-            raise QueueProblem(f"{queue.name}: protected ({by[0]}), it is never touched; nothing was done")
-        if not by:
-            found.append(queue)
-    return found
+class _Warnings:
+    """What is worth knowing, said as it comes."""
+
+    def __init__(self, warn: Callable[[str], None] | None) -> None:
+        self.said: list[str] = []
+        self._warn = warn
+
+    def add(self, *lines: str) -> None:
+        """Say it."""
+        self.said += lines
+        if self._warn is not None:
+            for line in lines:
+                self._warn(line)
 
 
-def _at(server: Server, queue: Queue, asked: Task) -> _At:
-    link = server.at(queue.key("wait"))
-    return _At(link, queue, detect(link, queue, asked.library, asked.version))
+def _meant(server: Server, asked: Task, warnings: _Warnings) -> tuple[list[At], list[str]]:
+    """The queues that are meant, without the protected ones, and names and patterns for which there is none.
+
+    Raises QueueProblem, also when a protected one is named itself.
+    """
+    protected = asked.policy.protected
+    for name in asked.queues:
+        by = [] if is_pattern(name) else [one for one in protected if fnmatch.fnmatchcase(name, one)]
+        if by:
+            raise QueueProblem(f"{name}: protected ({by[0]}), it is never touched; nothing was done")
+    found = chosen(server, asked._asdict(), unless=protected)
+    warnings.add(*found.warnings)
+    return found.queues, found.skipped
 
 
 def _one(
-    at: _At,
+    at: At,
     asked: Task,
     dry: bool,
     now_ms: int | None,
@@ -260,7 +270,7 @@ def _one(
 
 
 def _retried(
-    at: _At,
+    at: At,
     asked: Task,
     dry: bool,
     now_ms: int | None,
@@ -322,7 +332,7 @@ def _foreseen(found: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _published(at: _At, outcome: Mapping[str, Any]) -> dict[str, Any]:
+def _published(at: At, outcome: Mapping[str, Any]) -> dict[str, Any]:
     """Return what Ansible and JSON can hold, under the names that the documentation gives."""
     found: dict[str, Any] = {
         "name": at.queue.name,
@@ -382,11 +392,11 @@ def _memory(server: Server) -> int | None:
     return total
 
 
-def _freed(server: Server, before: int, purge: bool, warnings: list[str]) -> int | None:
+def _freed(server: Server, before: int, purge: bool, warnings: _Warnings) -> int | None:
     for link in server.nodes() if purge else ():
         (reply,) = link.ask(("MEMORY", "PURGE"))
         if isinstance(reply, Refusal):
-            warnings.append(f"memory_purge: {link.label} answers {reply.text[:300]}")
+            warnings.add(f"memory_purge: {link.label} answers {reply.text[:300]}")
     after = _memory(server)
     return None if after is None else before - after
 
@@ -394,7 +404,9 @@ def _freed(server: Server, before: int, purge: bool, warnings: list[str]) -> int
 # ---- in words --------------------------------------------------------------------------------------------------
 
 
-def _result(asked: Task, done: Sequence[dict[str, Any]], *, dry: bool, wanted: int) -> dict[str, Any]:
+def _result(
+    asked: Task, done: Sequence[dict[str, Any]], skipped: Sequence[str], *, dry: bool, wanted: int
+) -> dict[str, Any]:
     totals = {
         "queues": wanted,
         "removed": sum(sum(one["removed"].values()) for one in done),
@@ -407,6 +419,7 @@ def _result(asked: Task, done: Sequence[dict[str, Any]], *, dry: bool, wanted: i
         "msg": _message(asked, done, totals, dry, wanted),
         "report": table(done),
         "queues": list(done),
+        "skipped_queues": list(skipped),
         "totals": totals,
         "chunks": sum(one["chunks"] for one in done),
         "longest_chunk_ms": max((one["longest_chunk_ms"] for one in done), default=0.0),

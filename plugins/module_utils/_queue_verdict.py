@@ -377,14 +377,23 @@ _FRENCH: Final = {
 _RANK: Final = {"unknown": 0, **{name: rank for rank, name in enumerate(ORDER) if name in VERDICTS}}
 
 
-def report(results: Sequence[Mapping[str, Any]], language: str = "en") -> list[str]:
-    """A table of queues with their verdicts, the worst first, and under it why and what helps, for those not good."""
+def report(
+    results: Sequence[Mapping[str, Any]], language: str = "en", extra: tuple[str, Mapping[str, str]] | None = None
+) -> list[str]:
+    """A table of queues with their verdicts, the worst first, and under it why and what helps, for those not good.
+
+    C(extra) is one more column: its head, and its cells by the name of the queue.
+    """
     worst = sorted(results, key=lambda one: (_RANK[one["verdict"]], one["name"]))
     lines = [_HEADS[language], *(_row(one, language) for one in worst)]
+    if extra:
+        cells = (extra[0], *(extra[1].get(one["name"], "-") for one in worst))
+        lines = [(*line, cell) for line, cell in zip(lines, cells)]
     widths = [max(map(len, column)) for column in zip(*lines)]
-    # Names to the left, numbers to the right.
+    # Words to the left, numbers to the right.
+    left = (0, 1, 8, 9)
     table = [
-        "  ".join(cell.ljust(width) if at in (0, 1, 8) else cell.rjust(width) for at, (cell, width) in enumerate(row))
+        "  ".join(cell.ljust(width) if at in left else cell.rjust(width) for at, (cell, width) in enumerate(row))
         for row in (tuple(zip(line, widths)) for line in lines)
     ]
     why = [

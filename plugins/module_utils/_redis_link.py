@@ -104,6 +104,58 @@ class Script:
         self.digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
+# Tells which of some commands a user may not run. Redis 7 and later are asked; before, each is run in a form that
+# changes nothing: on a key that is not there, with something for a value that is none. What adds to that key all the
+# same is taken away again in the same script, so that nobody ever sees it.
+#
+# KEYS: 1 a key that is not there
+# ARGV: names of commands
+# Returns: those that are refused
+_RIGHTS: Final = Script(
+    "ask what this user may run",
+    """
+local nowhere = KEYS[1]
+local without_key = {DBSIZE = {}, SCAN = {'0'}, TIME = {}}
+local after_key = {
+  EXISTS = {}, GET = {}, LLEN = {}, SCARD = {}, SMEMBERS = {}, TYPE = {}, XLEN = {}, ZCARD = {},
+  HEXISTS = {'x'}, HGET = {'x'}, HMGET = {'x'}, LINDEX = {0}, LPOS = {'x'}, LRANGE = {0, 0}, MGET = {},
+  SISMEMBER = {'x'}, ZCOUNT = {0, 0}, ZRANGE = {0, 0}, ZRANGEBYSCORE = {0, 0}, ZRANK = {'x'}, ZSCORE = {'x'},
+  DEL = {}, HDEL = {'x'}, LREM = {1, 'x'}, LTRIM = {0, 0}, SREM = {'x'}, UNLINK = {}, XTRIM = {'MAXLEN', 0},
+  ZREM = {'x'}, ZREMRANGEBYRANK = {0, 0}, LINSERT = {'BEFORE', 'x', 'x'}, LSET = {0, 'x'}, RENAME = {nowhere},
+  PUBLISH = {''}, ZADD = {'XX', 0, 'x'}, HINCRBY = {'x', 'x'}, HSET = {'x', 'x', 'x'}, INCRBY = {'x'},
+  SET = {'x', 'x'}, XADD = {'x', 'x', 'x'},
+}
+local adds = {LPUSH = {'x'}, RPUSH = {'x'}, SADD = {'x'}}
+local function may(name)
+  local rest = after_key[name] or adds[name]
+  local command = rest and {name, nowhere, unpack(rest)} or {name, unpack(without_key[name])}
+  if redis.acl_check_cmd then return redis.acl_check_cmd(unpack(command)) end
+  local reply = redis.pcall(unpack(command))
+  local said = type(reply) == 'table' and reply.err or ''
+  for _, words in ipairs({"can't run this command", "can't access at least one of the keys", 'NOPERM'}) do
+    if string.find(said, words, 1, true) then return false end
+  end
+  return true
+end
+local refused, eraser = {}, 'none'
+for _, name in ipairs(ARGV) do
+  if adds[name] and eraser == 'none' and not redis.acl_check_cmd then
+    eraser = may('UNLINK') and 'UNLINK' or may('DEL') and 'DEL'
+    -- Without it the others cannot be tried; they are named when there is one.
+    if not eraser then refused[#refused + 1] = 'UNLINK' end
+  end
+  if eraser or not adds[name] then
+    if not may(name) then refused[#refused + 1] = name end
+    if adds[name] and not redis.acl_check_cmd then redis.call(eraser, nowhere) end
+  end
+end
+return refused
+""",
+)
+# A key that is never there: what ends so is only asked about.
+NOWHERE: Final = "quai:nowhere"
+
+
 class Facts(NamedTuple):
     """What a server says of itself."""
 
@@ -136,6 +188,7 @@ class Link:
         self.round_trips = 0
         self.label = _label(options)
         self.host = str(options["host"])
+        self.user = str(options["user"] or "default")
         self.database = int(options["database"])
         self._options = dict(options)
         self._server = server
@@ -757,6 +810,40 @@ def good(reply: Reply, what: str) -> Reply:
     return reply
 
 
+def allowed(link: Link, base: str, commands: Iterable[str], what: str) -> None:
+    """Return when the user of a connection may run all commands on keys that begin with C(base).
+
+    Scripts ask before their first write: one that is stopped half way leaves half of its work. C(what) needs them, for
+    the message. Raises RedisFailed.
+    """
+    missing = refused(link, base, commands)
+    if missing:
+        grant = " ".join(f"+{name.lower()}" for name in missing)
+        where = f"~{base}*" + (f" and &{base}*" if "PUBLISH" in missing else "")
+        raise RedisFailed(
+            "auth",
+            f"{link.label}: user {link.user} may not run {', '.join(missing)} on {base}*, which {what} needs; nothing"
+            f" was changed. Its rules have to grant {grant} on {where} (ACL GETUSER {link.user} shows them)",
+        )
+
+
+def refused(link: Link, base: str, commands: Iterable[str]) -> list[str]:
+    """Which of some commands a user may not run on keys that begin with C(base), EVALSHA and EVAL among them.
+
+    C(commands) are those that _RIGHTS knows. Raises RedisFailed.
+    """
+    rest: list[Argument] = [1, f"{base}{NOWHERE}", *dict.fromkeys(commands)]
+    # By its digest even when nothing is known of it: a user may have the right to EVAL only.
+    reply: Reply = None
+    for command in (("EVALSHA", _RIGHTS.digest), ("EVAL", _RIGHTS.text)):
+        (reply,) = link.ask((*command, *rest))
+        if isinstance(reply, Refusal) and reply.code == "NOPERM":
+            return [command[0]]
+        if not (isinstance(reply, Refusal) and reply.code == "NOSCRIPT"):
+            break
+    return [text(one) for one in good(reply, f"{link.label}: {_RIGHTS.name}")]
+
+
 def unnamed(script: Script, reply: Reply) -> str:
     """The commands in the line of a script that a user may not run, where the answer does not name any."""
     # Up to Redis 7.0 it says no more than where the script stopped.
@@ -808,6 +895,7 @@ def _without_tag(base: str) -> str:
 
 __all__ = [
     "DEFAULTS",
+    "NOWHERE",
     "REASONS",
     "SLOTS",
     "Facts",
@@ -815,12 +903,14 @@ __all__ = [
     "RedisFailed",
     "Script",
     "Server",
+    "allowed",
     "doubts",
     "good",
     "hash_tag",
     "key_slot",
     "obstacle",
     "place",
+    "refused",
     "told",
     "unnamed",
 ]

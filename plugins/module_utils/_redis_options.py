@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
-from ansible_collections.quai.ops.plugins.module_utils._redis_link import DEFAULTS
+from ansible_collections.quai.ops.plugins.module_utils._queue_rules import duration
+from ansible_collections.quai.ops.plugins.module_utils._redis_link import DEFAULTS, RedisFailed
 
 OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     # A password may be in it.
@@ -30,7 +31,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "docker": {"type": "path"},
     "cluster": {"type": "str", "choices": ["auto", "true", "false"], "default": "auto"},
     "client": {"type": "str", "choices": ["auto", "redis-py", "builtin"], "default": "auto"},
-    "timeout": {"type": "float", "default": 10.0},
+    "timeout": {"type": "str", "default": "10s"},
 }
 # For AnsibleModule, beside those of the module itself.
 EXCLUSIVE: Final[Sequence[tuple[str, ...]]] = (
@@ -47,8 +48,14 @@ _SHORTEST_SECRET: Final = 4
 
 
 def connection(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of the connection among those of a module, as Server takes them."""
-    return {name: params[name] for name in OPTIONS if params.get(name) is not None and name in DEFAULTS}
+    """The options of the connection among those of a module, as Server takes them. Raises RedisFailed."""
+    found = {name: params[name] for name in OPTIONS if params.get(name) is not None and name in DEFAULTS}
+    if "timeout" in found:
+        try:
+            found["timeout"] = duration(found["timeout"]) / 1000
+        except ValueError as error:
+            raise RedisFailed("own", f"timeout: {error}") from None
+    return found
 
 
 def secrets(params: Mapping[str, Any]) -> set[str]:

@@ -42,6 +42,9 @@ class JobFailed(Exception):
     """A job could not be done; the message says why."""
 
 
+Warn = Callable[[str], None]
+
+
 class Done(NamedTuple):
     """What a job did, or would do."""
 
@@ -143,10 +146,15 @@ def _run(asked: Asked) -> int:
     project, name = asked.words
     job = load(where, project, name)
     started, began = time.time(), time.monotonic()
+
+    def warn(line: str) -> None:
+        # At once, and on the error output: it is for the journal, also of a run that fails or that answers in JSON.
+        sys.stderr.write(f"quai-maintain: {project} {name}: warning: {line}\n")
+
     try:
         # Two runs of one job never overlap: a person's waits for nothing, and says who is at it.
         with _lock.held(f"maintenance-{project}-{name}", 0, where.locks):
-            done = _waiting(asked.root, job) or KINDS[job["kind"]](job, dry)
+            done = _waiting(asked.root, job) or KINDS[job["kind"]](job, dry, warn)
         failed = ""
     except JobFailed as error:
         done, failed = Done(False, str(error), {}), str(error)
@@ -243,24 +251,26 @@ def keep(where: Paths, outcome: Mapping[str, Any]) -> None:
 # ---- the kinds of jobs -----------------------------------------------------------------------------------------
 
 
-def _queue_cleanup(job: Mapping[str, Any], dry: bool) -> Done:
+def _queue_cleanup(job: Mapping[str, Any], dry: bool, warn: Warn) -> Done:
     from ansible_collections.quai.ops.plugins.module_utils import _queue_task
     from ansible_collections.quai.ops.plugins.module_utils._queue_layout import QueueProblem
     from ansible_collections.quai.ops.plugins.module_utils._redis_link import RedisFailed
+    from ansible_collections.quai.ops.plugins.module_utils._redis_options import connection
 
     options = {key: value for key, value in job.items() if key in _queue_task.DEFAULTS}
     options.setdefault("max_seconds", _time_for(job))
     try:
         task = _queue_task.task(options)
-        done = _queue_task.run(task, job["connection"], dry=dry)
+        done = _queue_task.run(task, connection(job["connection"]), dry=dry, warn=warn)
     except (QueueProblem, RedisFailed, _queue_task.Stopped) as error:
         raise JobFailed(str(error)) from None
     return Done(done["changed"], done["msg"], done)
 
 
-def _redis_cleanup(job: Mapping[str, Any], dry: bool) -> Done:
+def _redis_cleanup(job: Mapping[str, Any], dry: bool, warn: Warn) -> Done:
     from ansible_collections.quai.ops.plugins.module_utils import _redis_keys
     from ansible_collections.quai.ops.plugins.module_utils._redis_link import RedisFailed, Server
+    from ansible_collections.quai.ops.plugins.module_utils._redis_options import connection
 
     options = {key: value for key, value in job.items() if key in _redis_keys.KeyPolicy._fields}
     options.setdefault("max_seconds", _time_for(job))
@@ -269,10 +279,12 @@ def _redis_cleanup(job: Mapping[str, Any], dry: bool) -> Done:
         wanted = _redis_keys.rules(job.get("rules") or [])
         policy = _redis_keys.KeyPolicy(**{**options, "protected": tuple(options.get("protected") or ())})
         _redis_keys.check(policy)
-        with Server(job["connection"]) as server:
+        with Server(connection(job["connection"])) as server:
             outcome = _redis_keys.clean(server, wanted, policy, dry=dry)
     except (_redis_keys.KeysProblem, RedisFailed) as error:
         raise JobFailed(str(error)) from None
+    for line in outcome.warnings:
+        warn(line)
     parts = ", ".join(f"{one.done} of {one.pattern}" for one in outcome.rules)
     word = "would remove" if dry else "removed"
     line = f"{word} {outcome.done} of {outcome.keys} keys: {parts}" if outcome.done else f"nothing to remove: {parts}"
@@ -286,7 +298,7 @@ def _time_for(job: Mapping[str, Any]) -> float:
     return max(1.0, float(job.get("timeout") or 3600) - SPARE_SECONDS)
 
 
-KINDS: Final[dict[str, Callable[[Mapping[str, Any], bool], Done]]] = {
+KINDS: Final[dict[str, Callable[[Mapping[str, Any], bool, Warn], Done]]] = {
     "queue_cleanup": _queue_cleanup,
     "redis_cleanup": _redis_cleanup,
 }

@@ -22,6 +22,8 @@ description:
   - Check mode decides with the same script, told not to write, so that its numbers are those of the run that follows.
 extends_documentation_fragment:
   - quai.ops.redis
+  - quai.ops.queue
+  - quai.ops.queue.missing
 attributes:
   check_mode:
     support: full
@@ -35,27 +37,6 @@ attributes:
     description: A second run finds nothing to remove and writes nothing.
     details: Jobs grow older from one run to the next. With O(action=retry) a job that fails again is retried again.
 options:
-  queues:
-    description:
-      - Names of queues, and patterns of names with V(*) and V(?). Patterns find queues by their keys.
-      - A name that no queue has is an error unless O(library) is given; it is an empty queue then.
-    type: list
-    elements: str
-    required: true
-  prefix:
-    description: Prefix of the queues' keys. On a cluster it holds a tag in braces, unless the names do.
-    type: str
-    default: bull
-  library:
-    description:
-      - Which library writes the queues. Told from their keys unless said. When they contradict it, nothing is done.
-    type: str
-    choices: [auto, bull, bullmq]
-    default: auto
-  version:
-    description: Version of O(library), for example V(4.16), where the keys do not say it.
-    type: str
-    default: ""
   action:
     description:
       - V(remove) removes what the rules name. V(retry) puts failed or completed jobs back, as the libraries' own retry
@@ -389,6 +370,12 @@ queues:
       elements: str
       returned: always
       sample: []
+skipped_queues:
+  description: Names and patterns of O(queues) for which there is no queue.
+  returned: success, and when it failed after something was changed
+  type: list
+  elements: str
+  sample: []
 totals:
   description: All queues together.
   returned: success, and when it failed after something was changed
@@ -456,18 +443,13 @@ reason:
   sample: auth
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quai.ops.plugins.module_utils import _queue_task
-from ansible_collections.quai.ops.plugins.module_utils._queue_layout import STATES, QueueProblem
+from ansible_collections.quai.ops.plugins.module_utils import _queue_options, _queue_task, _redis_module
+from ansible_collections.quai.ops.plugins.module_utils._queue_layout import STATES
 from ansible_collections.quai.ops.plugins.module_utils._queue_rules import CLOCKS, WAITING
-from ansible_collections.quai.ops.plugins.module_utils._redis_link import RedisFailed
-from ansible_collections.quai.ops.plugins.module_utils._redis_options import (
-    EXCLUSIVE,
-    OPTIONS,
-    REQUIRED_BY,
-    connection,
-    secrets,
-)
+from ansible_collections.quai.ops.plugins.module_utils._redis_options import connection
 
 RULE = {
     "state": {"type": "str", "required": True, "choices": [*STATES, WAITING]},
@@ -480,52 +462,48 @@ RULE = {
 }
 
 
-def main() -> None:
-    """Read what is asked for, do it, say it."""
-    module = AnsibleModule(
-        argument_spec={
-            **OPTIONS,
-            "queues": {"type": "list", "elements": "str", "required": True},
-            "prefix": {"type": "str", "default": "bull"},
-            "library": {"type": "str", "choices": ["auto", "bull", "bullmq"], "default": "auto"},
-            "version": {"type": "str", "default": ""},
-            "action": {"type": "str", "choices": list(_queue_task.ACTIONS), "default": "remove"},
-            "rules": {"type": "list", "elements": "dict", "default": [], "options": RULE},
-            "parents": {"type": "str", "choices": ["protect", "upstream"], "default": "protect"},
-            "active": {"type": "str", "choices": ["skip", "unlocked"], "default": "skip"},
-            "lock_duration": {"type": "str", "default": "30s"},
-            "ghosts": {"type": "str", "choices": ["ignore", "report", "remove"], "default": "ignore"},
-            "orphans": {"type": "str", "choices": ["ignore", "report", "remove"], "default": "ignore"},
-            "orphan_age": {"type": "str", "default": "1h"},
-            "protected": {"type": "list", "elements": "str", "default": []},
-            "require": {"type": "str", "choices": ["none", "no_workers", "paused"], "default": "none"},
-            "max_remove": {"type": "str", "default": ""},
-            "reset_attempts": {"type": "bool", "default": False},
-            "events_maxlen": {"type": "int"},
-            "chunk_ms": {"type": "float", "default": 5.0},
-            "duty": {"type": "float", "default": 1.0},
-            "max_seconds": {"type": "float", "default": 300.0},
-            "fast": {"type": "str", "choices": ["auto", "never", "always"], "default": "auto"},
-            "memory_purge": {"type": "bool", "default": False},
-        },
-        mutually_exclusive=EXCLUSIVE,
-        required_by=REQUIRED_BY,
-        supports_check_mode=True,
-    )
+SPEC = {
+    **_queue_options.OPTIONS,
+    **_queue_options.MISSING,
+    "action": {"type": "str", "choices": list(_queue_task.ACTIONS), "default": "remove"},
+    "rules": {"type": "list", "elements": "dict", "default": [], "options": RULE},
+    "parents": {"type": "str", "choices": ["protect", "upstream"], "default": "protect"},
+    "active": {"type": "str", "choices": ["skip", "unlocked"], "default": "skip"},
+    "lock_duration": {"type": "str", "default": "30s"},
+    "ghosts": {"type": "str", "choices": ["ignore", "report", "remove"], "default": "ignore"},
+    "orphans": {"type": "str", "choices": ["ignore", "report", "remove"], "default": "ignore"},
+    "orphan_age": {"type": "str", "default": "1h"},
+    "protected": {"type": "list", "elements": "str", "default": []},
+    "require": {"type": "str", "choices": ["none", "no_workers", "paused"], "default": "none"},
+    "max_remove": {"type": "str", "default": ""},
+    "reset_attempts": {"type": "bool", "default": False},
+    "events_maxlen": {"type": "int"},
+    "chunk_ms": {"type": "float", "default": 5.0},
+    "duty": {"type": "float", "default": 1.0},
+    "max_seconds": {"type": "float", "default": 300.0},
+    "fast": {"type": "str", "choices": ["auto", "never", "always"], "default": "auto"},
+    "memory_purge": {"type": "bool", "default": False},
+}
+
+
+def act(module: AnsibleModule) -> dict[str, Any]:
+    """Read what is asked for, do it, say it. Raises QueueProblem, RedisFailed and Unmet."""
     params = module.params
-    module.no_log_values.update(secrets(params))
+    asked = _queue_task.task({name: params[name] for name in _queue_task.DEFAULTS})
     try:
-        asked = _queue_task.task({name: params[name] for name in _queue_task.DEFAULTS})
-        result = _queue_task.run(asked, connection(params), dry=module.check_mode)
+        result = _queue_task.run(asked, connection(params), dry=module.check_mode, warn=module.warn)
     except _queue_task.Stopped as error:
-        module.fail_json(msg=str(error), reason=error.reason, **error.result)
-    except (QueueProblem, RedisFailed) as error:
-        module.fail_json(msg=str(error), reason=getattr(error, "reason", "input"))
-    for warning in result.pop("warnings"):
-        module.warn(warning)
+        raise _redis_module.Unmet(error.reason, str(error), error.result) from None
+    # Each was said as it came.
+    del result["warnings"]
     if module._diff and result["changed"]:
         result["diff"] = _queue_task.difference(result["queues"])
-    module.exit_json(**result)
+    return result
+
+
+def main() -> None:
+    """Say what it takes, and do it."""
+    _redis_module.run(SPEC, act)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ description:
     paths, addresses and what looks like a secret, so that equal reasons are one line.
 extends_documentation_fragment:
   - quai.ops.redis
+  - quai.ops.queue
 attributes:
   check_mode:
     support: full
@@ -35,23 +36,11 @@ options:
   queues:
     description:
       - Names of queues, and patterns of names with V(*) and V(?). A name that is no pattern and that no queue has is
-        reported with the verdict V(unknown).
+        reported with the verdict V(unknown). A pattern that no queue fits is a warning.
     type: list
     elements: str
+    required: false
     default: ["*"]
-  prefix:
-    description: Prefix of the queues' keys. On a cluster it holds a tag in braces, unless the names do.
-    type: str
-    default: bull
-  library:
-    description: Which library writes the queues. Told from their keys unless said.
-    type: str
-    choices: [auto, bull, bullmq]
-    default: auto
-  version:
-    description: Version of O(library), for example V(5.81.5), where the keys do not say it.
-    type: str
-    default: ""
   detail:
     description:
       - How closely to look. V(counts) counts jobs by state, in one round trip for all queues, and has no
@@ -64,17 +53,17 @@ options:
     default: normal
   watch:
     description:
-      - For how many seconds to look again until a worker is seen at work in every queue that has waiting jobs and is
-        not paused. It ends as soon as that is so, and workers that were just started have that time to connect.
-      - V(0) looks once. Then a queue whose jobs wait although workers are there may be V(unknown).
-    type: float
-    default: 0
+      - For how long to look again, such as V(10s), until a worker is seen at work in every queue that has waiting jobs
+        and is not paused. It ends as soon as that is so, and workers that were just started have that time to connect.
+      - V(0s) looks once. Then a queue whose jobs wait although workers are there may be V(unknown).
+    type: str
+    default: 0s
   stalled_after:
     description:
-      - For how many seconds a job must be active without a lock to be called stalled. Twice the lockDuration of the
-        workers, which is 30 s unless set.
-    type: float
-    default: 60
+      - For how long a job must be active without a lock to be called stalled. Twice the lockDuration of the workers,
+        which is 30 s unless set.
+    type: str
+    default: 60s
   samples:
     description: How many ids to give of each finding and of each reason of failures.
     type: int
@@ -389,26 +378,34 @@ reason:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quai.ops.plugins.module_utils import _queue_ask
+from ansible_collections.quai.ops.plugins.module_utils import _queue_ask, _queue_options, _redis_module
 from ansible_collections.quai.ops.plugins.module_utils._queue_facts import MOST_KEYS, Wanted, published, watch
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import QueueProblem
 from ansible_collections.quai.ops.plugins.module_utils._queue_verdict import GOOD, LANGUAGES, VERDICTS, report, verdict
-from ansible_collections.quai.ops.plugins.module_utils._redis_link import RedisFailed, Server
-from ansible_collections.quai.ops.plugins.module_utils._redis_options import (
-    EXCLUSIVE,
-    OPTIONS,
-    REQUIRED_BY,
-    connection,
-    secrets,
-)
+from ansible_collections.quai.ops.plugins.module_utils._redis_link import Server
+from ansible_collections.quai.ops.plugins.module_utils._redis_options import connection
+
+SPEC = {
+    **_queue_options.OPTIONS,
+    "queues": {"type": "list", "elements": "str", "default": ["*"]},
+    "detail": {"type": "str", "choices": ["counts", "normal", "deep"], "default": "normal"},
+    "watch": {"type": "str", "default": "0s"},
+    "stalled_after": {"type": "str", "default": "60s"},
+    "samples": {"type": "int", "default": 3},
+    "failed": {"type": "int", "default": 500},
+    "job_data": {"type": "bool", "default": False},
+    "max_keys": {"type": "int", "default": MOST_KEYS, "no_log": False},
+    "fail_on": {"type": "list", "elements": "str", "choices": list(VERDICTS), "default": []},
+    "language": {"type": "str", "choices": list(LANGUAGES), "default": "en"},
+}
 
 
-def looked(server: Server, params: dict[str, Any]) -> dict[str, Any]:
-    """Look at all queues. Raises QueueProblem and RedisFailed."""
+def looked(server: Server, params: dict[str, Any], times: dict[str, float]) -> tuple[dict[str, Any], list[str]]:
+    """Look at all queues; what is returned, and warnings. Raises QueueProblem and RedisFailed."""
     if params["detail"] == "counts":
         found = _queue_ask.counted(server, params["queues"], params["prefix"])
-        return {"queues": found, "totals": _queue_ask.totals(found)}
-    queues, unknown = _queue_ask.detected(server, params)
+        return {"queues": found, "totals": _queue_ask.totals(found)}, []
+    asked = _queue_ask.detected(server, params)
     wanted = Wanted(
         samples=params["samples"],
         deep=params["detail"] == "deep",
@@ -416,54 +413,42 @@ def looked(server: Server, params: dict[str, Any]) -> dict[str, Any]:
         failed=params["failed"],
         max_keys=params["max_keys"],
     )
-    found = [*watch(server, queues, wanted, params["watch"]), *unknown]
-    results = [{**published(one), **verdict(one, stalled_after=params["stalled_after"])} for one in found]
+    found = [*watch(server, asked.queues, wanted, times["watch"]), *asked.unknown]
+    results = [{**published(one), **verdict(one, stalled_after=times["stalled_after"])} for one in found]
     results.sort(key=lambda one: str(one["name"]))
     bad = [one["name"] for one in results if one["verdict"] not in GOOD]
-    return {
+    result = {
         "queues": results,
         "totals": _queue_ask.totals(results),
         "good": not bad,
         "bad": bad,
         "report": report(results, params["language"]),
     }
+    return result, asked.warnings
 
 
-def main() -> None:
-    """Look, judge, report."""
-    module = AnsibleModule(
-        argument_spec={
-            **OPTIONS,
-            **_queue_ask.OPTIONS,
-            "detail": {"type": "str", "choices": ["counts", "normal", "deep"], "default": "normal"},
-            "watch": {"type": "float", "default": 0},
-            "stalled_after": {"type": "float", "default": 60},
-            "samples": {"type": "int", "default": 3},
-            "failed": {"type": "int", "default": 500},
-            "job_data": {"type": "bool", "default": False},
-            "max_keys": {"type": "int", "default": MOST_KEYS, "no_log": False},
-            "fail_on": {"type": "list", "elements": "str", "choices": list(VERDICTS), "default": []},
-            "language": {"type": "str", "choices": list(LANGUAGES), "default": "en"},
-        },
-        mutually_exclusive=EXCLUSIVE,
-        required_by=REQUIRED_BY,
-        supports_check_mode=True,
-    )
+def act(module: AnsibleModule) -> dict[str, Any]:
+    """Look, judge, report. Raises QueueProblem and RedisFailed."""
     params = module.params
-    module.no_log_values.update(secrets(params))
-    try:
-        _queue_ask.refuse_bad(params, positive=("failed", "max_keys"), natural=("watch", "stalled_after", "samples"))
-        if params["detail"] == "counts" and (params["fail_on"] or params["watch"]):
-            raise QueueProblem("detail: counts has no verdict; take fail_on and watch away, or detail")
-        with Server(connection(params)) as server:
-            result = looked(server, params)
-    except (QueueProblem, RedisFailed) as error:
-        module.fail_json(msg=str(error), reason=getattr(error, "reason", "input"))
+    times = _queue_options.read(
+        params, durations=("watch", "stalled_after"), positive=("failed", "max_keys"), natural=("samples",)
+    )
+    if params["detail"] == "counts" and (params["fail_on"] or times["watch"]):
+        raise QueueProblem("detail: counts has no verdict; take fail_on and watch away, or detail")
+    with Server(connection(params)) as server:
+        result, warnings = looked(server, params, times)
+    for warning in warnings:
+        module.warn(warning)
     failing = [one for one in result["queues"] if one.get("verdict") in params["fail_on"]]
     if failing:
         said = "; ".join(f"{one['name']} is {one['verdict']}: {one['evidence'][0]}" for one in failing[:10])
         module.fail_json(msg=said, changed=False, **result)
-    module.exit_json(changed=False, **result)
+    return {"changed": False, **result}
+
+
+def main() -> None:
+    """Say what it takes, and do it."""
+    _redis_module.run(SPEC, act)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ description:
     them.
 extends_documentation_fragment:
   - quai.ops.redis
+  - quai.ops.queue
+  - quai.ops.queue.missing
 attributes:
   check_mode:
     support: full
@@ -33,24 +35,6 @@ attributes:
     support: full
     description: A second run finds nothing to do and writes nothing.
 options:
-  queues:
-    description: Names of queues, and patterns of names with V(*) and V(?). A name that no queue has fails.
-    type: list
-    elements: str
-    required: true
-  prefix:
-    description: Prefix of the queues' keys. On a cluster it holds a tag in braces, unless the names do.
-    type: str
-    default: bull
-  library:
-    description: Which library writes the queues. Told from their keys unless said.
-    type: str
-    choices: [auto, bull, bullmq]
-    default: auto
-  version:
-    description: Version of O(library), for example V(5.81.5), where the keys do not say it.
-    type: str
-    default: ""
   repairs:
     description:
       - What to repair. Without it, what RV(quai.ops.queue_info#module:queues[].repairs) suggests, which is safe
@@ -71,16 +55,17 @@ options:
     choices: [paused_list, stalled, parents, parents_lost, wake]
   stalled_after:
     description:
-      - For how many seconds a job must be active without a lock. Twice the lockDuration of the workers, which is 30 s
-        unless set.
-    type: float
-    default: 60
+      - For how long a job must be active without a lock. Twice the lockDuration of the workers, which is 30 s unless
+        set.
+    type: str
+    default: 60s
   until_moving:
     description:
-      - For how many seconds to wait until a worker takes or finishes a job, or prolongs its lock on one, in every
-        queue that has waiting jobs and is not paused; fails when none does. V(0) does not wait. Not in check mode.
-    type: float
-    default: 0
+      - For how long to wait, such as V(60s), until a worker takes or finishes a job, or prolongs its lock on one, in
+        every queue that has waiting jobs and is not paused; fails when none does. V(0s) does not wait. Not in check
+        mode.
+    type: str
+    default: 0s
 notes:
   - Dead schedules are not repaired, as what is left in Redis does not say all of it. Restart the application, which
     adds them when it starts.
@@ -102,13 +87,13 @@ EXAMPLES = r"""
     host: 127.0.0.1
     queues: [mail]
     repairs: [stalled]
-    stalled_after: 120
+    stalled_after: 2m
 
 - name: Queues | Make sure that jobs move again after the workers were restarted
   quai.ops.queue_repair:
     container: masstock-redis-1
     queues: ["*"]
-    until_moving: 60
+    until_moving: 60s
 """
 
 RETURN = r"""
@@ -145,6 +130,12 @@ queues:
       type: str
       returned: always
       sample: healthy
+skipped_queues:
+  description: Names and patterns of O(queues) for which there is no queue.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 moving:
   description: Whether jobs move, by queue with waiting ones; null when nothing waits or the queue is paused.
   returned: with O(until_moving)
@@ -163,70 +154,70 @@ reason:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quai.ops.plugins.module_utils import _queue_ask, _queue_repair
+from ansible_collections.quai.ops.plugins.module_utils import _queue_options, _queue_repair, _redis_module
 from ansible_collections.quai.ops.plugins.module_utils._queue_facts import Wanted, survey, unmoved
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import QueueProblem
 from ansible_collections.quai.ops.plugins.module_utils._queue_verdict import verdict
 from ansible_collections.quai.ops.plugins.module_utils._redis_link import RedisFailed, Server
-from ansible_collections.quai.ops.plugins.module_utils._redis_options import (
-    EXCLUSIVE,
-    OPTIONS,
-    REQUIRED_BY,
-    connection,
-    secrets,
-)
+from ansible_collections.quai.ops.plugins.module_utils._redis_options import connection
+
+SPEC = {
+    **_queue_options.OPTIONS,
+    **_queue_options.MISSING,
+    "repairs": {"type": "list", "elements": "str", "choices": list(_queue_repair.REPAIRS)},
+    "stalled_after": {"type": "str", "default": "60s"},
+    "until_moving": {"type": "str", "default": "0s"},
+}
 
 
-class NotMoving(Exception):
-    """Jobs wait and do not move."""
+def repaired(module: AnsibleModule, server: Server, times: dict[str, float], result: dict[str, Any]) -> None:
+    """Repair every queue; what is done is added to C(result).
 
-    reason = "not_moving"
-
-
-def repaired(
-    server: Server, params: dict[str, Any], *, dry: bool, result: dict[str, Any], diff: list[dict[str, Any]] | None
-) -> None:
-    """Repair every queue; what is done is added to C(result) and C(diff).
-
-    Raises QueueProblem, RedisFailed and NotMoving.
+    Raises QueueProblem, RedisFailed and Unmet.
     """
-    queues, unknown = _queue_ask.detected(server, params)
-    if unknown:
-        raise QueueProblem("; ".join(problem for one in unknown for problem in one["problems"]))
-    for queue, flavour in queues:
+    params = module.params
+    after_s, until_s = times["stalled_after"], times["until_moving"]
+    asked = _queue_options.chosen(server, params)
+    result["skipped_queues"] = asked.skipped
+    for warning in asked.warnings:
+        module.warn(warning)
+    for one in asked.queues:
         outcome = _queue_repair.repair(
             server,
-            server.at(queue.key("meta")),
-            queue,
-            flavour,
+            one.link,
+            one.queue,
+            one.flavour,
             which=params["repairs"],
-            dry=dry,
-            stalled_after=params["stalled_after"],
+            dry=module.check_mode,
+            stalled_after=after_s,
         )
         if outcome.changed or outcome.refused:
-            done = [one._asdict() for one in outcome.done]
-            after = verdict(outcome.after, stalled_after=params["stalled_after"])["verdict"]
-            result["queues"].append(
-                {
-                    "name": queue.name,
-                    "done": [{**one, "ids": list(one["ids"])} for one in done],
-                    "refused": [one._asdict() for one in outcome.refused],
-                    "before": verdict(outcome.before, stalled_after=params["stalled_after"])["verdict"],
-                    "after": after,
-                }
-            )
+            result["queues"].append(_published(one.queue.name, outcome, after_s))
         if outcome.changed:
             result["changed"] = True
-            if diff is not None:
-                diff.append(_diff(queue.name, outcome))
-    if params["until_moving"] and not dry:
+            if "diff" in result:
+                result["diff"].append(_diff(one.queue.name, outcome))
+    if until_s and not module.check_mode:
+        queues = [(one.queue, one.flavour) for one in asked.queues]
         before = survey(server, queues, Wanted())
-        after = _queue_repair.until_moving(server, queues, before, params["until_moving"])
+        after = _queue_repair.until_moving(server, queues, before, until_s)
         result["moving"] = {one["name"]: _moves(one) for one in after}
         still = [one for one in after if unmoved(one)]
         if still:
             said = "; ".join(f"{one['name']}: {verdict(one)['evidence'][0]}" for one in still[:10])
-            raise NotMoving(f"jobs do not move after {params['until_moving']:.0f} s. {said}")
+            raise _redis_module.Unmet("not_moving", f"jobs do not move after {until_s:g} s. {said}", {})
+
+
+def _published(name: str, outcome: _queue_repair.Outcome, stalled_after: float) -> dict[str, Any]:
+    """What is returned of a queue."""
+    done = [one._asdict() for one in outcome.done]
+    return {
+        "name": name,
+        "done": [{**one, "ids": list(one["ids"])} for one in done],
+        "refused": [one._asdict() for one in outcome.refused],
+        "before": verdict(outcome.before, stalled_after=stalled_after)["verdict"],
+        "after": verdict(outcome.after, stalled_after=stalled_after)["verdict"],
+    }
 
 
 def _moves(found: dict[str, Any]) -> bool | None:
@@ -242,37 +233,27 @@ def _diff(name: str, outcome: _queue_repair.Outcome) -> dict[str, Any]:
     return {"before_header": name, "after_header": name, "before": {"repaired": {}}, "after": {"repaired": repairs}}
 
 
-def main() -> None:
-    """Look, decide, repair, verify."""
-    module = AnsibleModule(
-        argument_spec={
-            **OPTIONS,
-            **_queue_ask.OPTIONS,
-            "queues": {"type": "list", "elements": "str", "required": True},
-            "repairs": {"type": "list", "elements": "str", "choices": list(_queue_repair.REPAIRS)},
-            "stalled_after": {"type": "float", "default": 60},
-            "until_moving": {"type": "float", "default": 0},
-        },
-        mutually_exclusive=EXCLUSIVE,
-        required_by=REQUIRED_BY,
-        supports_check_mode=True,
-    )
-    params = module.params
-    module.no_log_values.update(secrets(params))
+def act(module: AnsibleModule) -> dict[str, Any]:
+    """Look, decide, repair, verify. Raises QueueProblem and Unmet, which says what was done before."""
     result: dict[str, Any] = {"changed": False, "queues": []}
     if module._diff:
         result["diff"] = []
     try:
-        _queue_ask.refuse_bad(params, natural=("stalled_after", "until_moving"))
-        with Server(connection(params)) as server:
-            repaired(server, params, dry=module.check_mode, result=result, diff=result.get("diff"))
-    except (QueueProblem, RedisFailed, NotMoving) as error:
-        module.fail_json(msg=str(error), reason=getattr(error, "reason", "input"), **result)
+        times = _queue_options.read(module.params, durations=("stalled_after", "until_moving"))
+        with Server(connection(module.params)) as server:
+            repaired(module, server, times, result)
+    except (QueueProblem, RedisFailed, _redis_module.Unmet) as error:
+        raise _redis_module.Unmet(getattr(error, "reason", "input"), str(error), result) from None
     for one in result["queues"]:
         for left in one["refused"]:
             what = f"job {left['id']}" if left["id"] else "nothing was done"
             module.warn(f"queue {one['name']}, repair {left['repair']}: {what}: {left['why']}")
-    module.exit_json(**result)
+    return result
+
+
+def main() -> None:
+    """Say what it takes, and do it."""
+    _redis_module.run(SPEC, act)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ description:
     Jobs that wait where workers take them although the queue is paused are put to the paused ones by O(state=paused).
 extends_documentation_fragment:
   - quai.ops.redis
+  - quai.ops.queue
+  - quai.ops.queue.missing
 attributes:
   check_mode:
     support: full
@@ -41,33 +43,6 @@ options:
     type: str
     choices: [paused, running, drained]
     required: true
-  queues:
-    description: Names of queues, and patterns of names with V(*) and V(?).
-    type: list
-    elements: str
-    required: true
-  prefix:
-    description: Prefix of the queues' keys. On a cluster it holds a tag in braces, unless the names do.
-    type: str
-    default: bull
-  library:
-    description: Which library writes the queues. Told from their keys unless said.
-    type: str
-    choices: [auto, bull, bullmq]
-    default: auto
-  version:
-    description:
-      - Version of O(library), for example V(5.81.5). BullMQ 3 and later write it into their keys. For BullMQ 1 and 2 it
-        must usually be said, since versions differ in what has to be written.
-    type: str
-    default: ""
-  missing:
-    description:
-      - What to do when there is no queue of a name, or none that fits a pattern. V(fail) fails before anything is done,
-        V(skip) goes on with the others, as for the first release of a project.
-    type: str
-    choices: [fail, skip]
-    default: fail
   pause:
     description: With O(state=drained), whether to pause. Without it, jobs may begin again as soon as it has ended.
     type: bool
@@ -244,27 +219,21 @@ reason:
 from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quai.ops.plugins.module_utils import _queue_ask, _queue_state
-from ansible_collections.quai.ops.plugins.module_utils._queue_layout import (
-    STATES,
-    Flavour,
-    Queue,
-    QueueProblem,
-    detect,
-    find,
-    is_pattern,
-)
-from ansible_collections.quai.ops.plugins.module_utils._queue_rules import duration
+from ansible_collections.quai.ops.plugins.module_utils import _queue_options, _queue_state, _redis_module
+from ansible_collections.quai.ops.plugins.module_utils._queue_layout import QueueProblem
 from ansible_collections.quai.ops.plugins.module_utils._queue_state import Change, Drained, Waiting
 from ansible_collections.quai.ops.plugins.module_utils._redis_link import RedisFailed, Server
-from ansible_collections.quai.ops.plugins.module_utils._redis_options import (
-    EXCLUSIVE,
-    OPTIONS,
-    REQUIRED_BY,
-    connection,
-    secrets,
-)
+from ansible_collections.quai.ops.plugins.module_utils._redis_options import connection
 
+SPEC = {
+    **_queue_options.OPTIONS,
+    **_queue_options.MISSING,
+    "state": {"type": "str", "choices": ["paused", "running", "drained"], "required": True},
+    "pause": {"type": "bool", "default": True},
+    "wait": {"type": "str", "default": "60s"},
+    "stable_for": {"type": "str", "default": "0s"},
+    "on_timeout": {"type": "str", "choices": ["resume", "leave"], "default": "resume"},
+}
 # How many of the jobs that are still active stand in the message.
 MOST_NAMED = 5
 
@@ -280,65 +249,32 @@ class Asked(NamedTuple):
     dry: bool
 
 
-class StillActive(Exception):
-    """Jobs are active after the time to wait. C(result) is what the module returns."""
-
-    def __init__(self, message: str, result: dict[str, Any]) -> None:
-        super().__init__(message)
-        self.result = result
-
-
 def asked_of(params: dict[str, Any], *, dry: bool) -> Asked:
     """Read the options. Raises QueueProblem with everything that is wrong with them."""
-    problems = []
-    times = {}
-    try:
-        _queue_ask.refuse_bad(params)
-    except QueueProblem as error:
-        problems.append(str(error))
-    for name in ("wait", "stable_for"):
-        try:
-            times[name] = duration(params[name]) / 1000
-        except ValueError as error:
-            problems.append(f"{name}: {error}")
-    if not problems and times["stable_for"] > times["wait"]:
-        problems.append(f"stable_for ({params['stable_for']}) cannot be longer than wait ({params['wait']})")
-    if problems:
-        raise QueueProblem("; ".join(problems))
+    times = _queue_options.read(params, durations=("wait", "stable_for"))
+    if times["stable_for"] > times["wait"]:
+        raise QueueProblem(f"stable_for ({params['stable_for']}) cannot be longer than wait ({params['wait']})")
     back = params["on_timeout"] == "resume"
     return Asked(params["state"], params["pause"], times["wait"], times["stable_for"], back, dry)
 
 
-def found(server: Server, params: dict[str, Any]) -> tuple[list[Waiting], list[str]]:
-    """The queues that are there, and the names and patterns that none has. Raises QueueProblem and RedisFailed."""
-    queues: dict[Queue, Flavour] = {}
-    missing = []
-    for name in params["queues"]:
-        fitting = find(server, [name], params["prefix"])
-        if not is_pattern(name):
-            fitting = [queue for queue in fitting if exists(server, queue)]
-        if not fitting:
-            missing.append(name)
-        for queue in fitting:
-            queues[queue] = detect(server.at(queue.key("meta")), queue, params["library"], params["version"])
-            _queue_state.major_of(queues[queue], queue)
-    if missing and params["missing"] == "fail":
-        raise QueueProblem(
-            f"no queue with the prefix {params['prefix']} is named {', '.join(missing)}, or nothing was ever put into "
-            f"it; nothing was changed (missing: skip goes on without)"
-        )
-    waiting = [Waiting(server.at(queue.key("meta")), queue, flavour) for queue, flavour in queues.items()]
-    return sorted(waiting, key=lambda one: one.queue.name), missing
+def pauses(asked: Asked) -> bool:
+    """Whether queues are paused, or would be."""
+    return asked.state == "paused" or (asked.state == "drained" and asked.pause)
 
 
-def exists(server: Server, queue: Queue) -> bool:
-    """Whether there is a queue of this name."""
-    suffixes = ("meta", "meta-paused", "id", "events", *STATES)
-    return bool(server.at(queue.key("meta")).call("EXISTS", *(queue.key(suffix) for suffix in suffixes)))
+def found(server: Server, params: dict[str, Any], asked: Asked) -> tuple[list[Waiting], _queue_options.Chosen]:
+    """The queues that are there, of versions that are known well enough. Raises QueueProblem and RedisFailed."""
+    chosen = _queue_options.chosen(server, params)
+    for one in chosen.queues:
+        _queue_state.major_of(one.flavour, one.queue)
+        if pauses(asked):
+            _queue_state.sure_of_lists(one.flavour, one.queue)
+    return [Waiting(*one) for one in chosen.queues], chosen
 
 
 def bring(waiting: list[Waiting], asked: Asked) -> dict[str, Any]:
-    """Bring the queues to their state. Raises StillActive, QueueProblem and RedisFailed."""
+    """Bring the queues to their state. Raises Unmet, QueueProblem and RedisFailed."""
     changes: list[Change] = []
     done: Drained | None = None
     try:
@@ -360,7 +296,7 @@ def bring(waiting: list[Waiting], asked: Asked) -> dict[str, Any]:
         result["waited"] = round(done.waited, 3)
     if done and not done.drained:
         result["holders"] = [holder._asdict() for holder in done.holders]
-        raise StillActive(message(done, undone), result)
+        raise _redis_module.Unmet("active", message(done, undone), result)
     return result
 
 
@@ -450,41 +386,26 @@ def difference(queues: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Check everything, then bring the queues to their state."""
-    module = AnsibleModule(
-        argument_spec={
-            **OPTIONS,
-            **_queue_ask.OPTIONS,
-            "queues": {"type": "list", "elements": "str", "required": True},
-            "state": {"type": "str", "choices": ["paused", "running", "drained"], "required": True},
-            "missing": {"type": "str", "choices": ["fail", "skip"], "default": "fail"},
-            "pause": {"type": "bool", "default": True},
-            "wait": {"type": "str", "default": "60s"},
-            "stable_for": {"type": "str", "default": "0s"},
-            "on_timeout": {"type": "str", "choices": ["resume", "leave"], "default": "resume"},
-        },
-        mutually_exclusive=EXCLUSIVE,
-        required_by=REQUIRED_BY,
-        supports_check_mode=True,
-    )
+def act(module: AnsibleModule) -> dict[str, Any]:
+    """Check everything, then bring the queues to their state. Raises Unmet, QueueProblem and RedisFailed."""
     params = module.params
-    module.no_log_values.update(secrets(params))
-    try:
-        asked = asked_of(params, dry=module.check_mode)
-        with Server(connection(params)) as server:
-            writes = not asked.dry and (asked.state != "drained" or asked.pause)
-            for warning in server.writable() if writes else ():
-                module.warn(warning)
-            waiting, skipped = found(server, params)
-            result = bring(waiting, asked)
-    except StillActive as error:
-        module.fail_json(msg=str(error), reason="active", **error.result)
-    except (QueueProblem, RedisFailed) as error:
-        module.fail_json(msg=str(error), reason=getattr(error, "reason", "input"))
+    asked = asked_of(params, dry=module.check_mode)
+    with Server(connection(params)) as server:
+        writes = not asked.dry and (asked.state == "running" or pauses(asked))
+        for warning in server.writable() if writes else ():
+            module.warn(warning)
+        waiting, chosen = found(server, params, asked)
+        for warning in chosen.warnings:
+            module.warn(warning)
+        result = bring(waiting, asked)
     if module._diff:
         result["diff"] = difference(result["queues"])
-    module.exit_json(skipped_queues=skipped, **result)
+    return {"skipped_queues": chosen.skipped, **result}
+
+
+def main() -> None:
+    """Say what it takes, and do it."""
+    _redis_module.run(SPEC, act)
 
 
 if __name__ == "__main__":

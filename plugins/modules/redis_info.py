@@ -166,47 +166,36 @@ reason:
   sample: auth
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quai.ops.plugins.module_utils._redis_link import RedisFailed, Server
-from ansible_collections.quai.ops.plugins.module_utils._redis_options import (
-    EXCLUSIVE,
-    OPTIONS,
-    REQUIRED_BY,
-    connection,
-    secrets,
-)
+from ansible_collections.quai.ops.plugins.module_utils import _redis_module
+from ansible_collections.quai.ops.plugins.module_utils._queue_layout import QueueProblem
+from ansible_collections.quai.ops.plugins.module_utils._redis_link import Server
+from ansible_collections.quai.ops.plugins.module_utils._redis_options import connection
 from ansible_collections.quai.ops.plugins.module_utils._redis_report import Wanted, report
 
 
-def main() -> None:
-    """Ask, and tell."""
-    module = AnsibleModule(
-        argument_spec={
-            **OPTIONS,
-            "slow": {"type": "int", "default": 10},
-            "sample": {"type": "int", "default": 0},
-        },
-        mutually_exclusive=EXCLUSIVE,
-        required_by=REQUIRED_BY,
-        supports_check_mode=True,
-    )
+def act(module: AnsibleModule) -> dict[str, Any]:
+    """Ask, and tell. Raises QueueProblem and RedisFailed."""
     params = module.params
-    module.no_log_values.update(secrets(params))
     problems = [
         f"{name}: {params[name]} is not from 0 to {most}"
         for name, most in (("slow", 1000), ("sample", 100_000))
         if not 0 <= params[name] <= most
     ]
     if problems:
-        module.fail_json(msg="; ".join(problems), reason="input")
-    try:
-        with Server(connection(params)) as server:
-            found = report(server, Wanted(params["slow"], params["sample"]))
-    except RedisFailed as error:
-        module.fail_json(msg=error.message, reason=error.reason)
+        raise QueueProblem("; ".join(problems))
+    with Server(connection(params)) as server:
+        found = report(server, Wanted(params["slow"], params["sample"]))
     # Ansible keeps the name "warnings" for its own.
     found["warnings_found"] = found.pop("warnings")
-    module.exit_json(changed=False, **found)
+    return {"changed": False, **found}
+
+
+def main() -> None:
+    """Say what it takes, and do it."""
+    _redis_module.run({"slow": {"type": "int", "default": 10}, "sample": {"type": "int", "default": 0}}, act)
 
 
 if __name__ == "__main__":

@@ -228,6 +228,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quai.ops.plugins.module_utils import _redis_module
 from ansible_collections.quai.ops.plugins.module_utils._redis_keys import (
     EXPIRE,
     REMOVE,
@@ -244,13 +245,7 @@ from ansible_collections.quai.ops.plugins.module_utils._redis_keys import (
     rules,
 )
 from ansible_collections.quai.ops.plugins.module_utils._redis_link import RedisFailed, Server
-from ansible_collections.quai.ops.plugins.module_utils._redis_options import (
-    EXCLUSIVE,
-    OPTIONS,
-    REQUIRED_BY,
-    connection,
-    secrets,
-)
+from ansible_collections.quai.ops.plugins.module_utils._redis_options import connection
 
 
 def result(found: KeysOutcome) -> dict[str, Any]:
@@ -279,43 +274,36 @@ def difference(wanted: Sequence[KeyRule], found: KeysOutcome) -> dict[str, str]:
     return lines
 
 
-def main() -> None:
-    """Read the rules, then let the script decide."""
-    module = AnsibleModule(
-        argument_spec={
-            **OPTIONS,
-            "rules": {
-                "type": "list",
-                "elements": "dict",
-                "required": True,
-                "options": {
-                    "pattern": {"type": "str", "required": True},
-                    "without_ttl": {"type": "bool", "default": False, "aliases": ["only_without_ttl"]},
-                    "ttl_above": {"type": "str"},
-                    "idle_for": {"type": "str"},
-                    "types": {"type": "list", "elements": "str", "choices": list(TYPES), "default": []},
-                    "limit": {"type": "int"},
-                    "action": {"type": "str", "choices": [REMOVE, EXPIRE], "default": REMOVE},
-                    "ttl": {"type": "str"},
-                },
-            },
-            "protected": {"type": "list", "elements": "str", "default": []},
-            "protect_queues": {"type": "bool", "default": True},
-            "everything": {"type": "bool", "default": False},
-            "max_remove": {"type": "str"},
-            "max_seconds": {"type": "float", "default": 300.0},
-            "chunk_ms": {"type": "float", "default": 5.0},
-            "duty": {"type": "float", "default": 1.0},
-            "samples": {"type": "int", "default": 5},
+SPEC = {
+    "rules": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "pattern": {"type": "str", "required": True},
+            "without_ttl": {"type": "bool", "default": False, "aliases": ["only_without_ttl"]},
+            "ttl_above": {"type": "str"},
+            "idle_for": {"type": "str"},
+            "types": {"type": "list", "elements": "str", "choices": list(TYPES), "default": []},
+            "limit": {"type": "int"},
+            "action": {"type": "str", "choices": [REMOVE, EXPIRE], "default": REMOVE},
+            "ttl": {"type": "str"},
         },
-        mutually_exclusive=EXCLUSIVE,
-        required_by=REQUIRED_BY,
-        supports_check_mode=True,
-    )
+    },
+    "protected": {"type": "list", "elements": "str", "default": []},
+    "protect_queues": {"type": "bool", "default": True},
+    "everything": {"type": "bool", "default": False},
+    "max_remove": {"type": "str"},
+    "max_seconds": {"type": "float", "default": 300.0},
+    "chunk_ms": {"type": "float", "default": 5.0},
+    "duty": {"type": "float", "default": 1.0},
+    "samples": {"type": "int", "default": 5},
+}
+
+
+def act(module: AnsibleModule) -> dict[str, Any]:
+    """Read the rules, then let the script decide. Raises Unmet and RedisFailed."""
     params = module.params
-    module.no_log_values.update(secrets(params))
-    tally = None
-    wanted: list[KeyRule] = []
     try:
         wanted = rules(params["rules"], everything=params["everything"])
         policy = KeyPolicy(
@@ -323,25 +311,31 @@ def main() -> None:
             **{name: params[name] for name in KeyPolicy._fields if name != "protected"},
         )
         check(policy)
+    except KeysProblem as error:
+        raise _redis_module.Unmet("input", str(error), {}) from None
+    tally = Tally(wanted)
+    try:
         with Server(connection(params)) as server:
-            tally = Tally(wanted)
             found = clean(server, wanted, policy, dry=module.check_mode, tally=tally)
     except KeysProblem as error:
-        module.fail_json(msg=str(error), reason="input")
+        raise _redis_module.Unmet("input", str(error), {}) from None
     except RedisFailed as error:
-        told = {}
-        if tally is not None:
-            tally.complete = False
-            told = result(outcome(wanted, tally, 0, ()))
+        tally.complete = False
         # What was removed until then stays removed, and the next run goes on.
-        changed = tally is not None and tally.total > 0 and not module.check_mode
-        module.fail_json(msg=error.message, reason=error.reason, changed=changed, **told)
+        changed = tally.total > 0 and not module.check_mode
+        told = {"changed": changed, **result(outcome(wanted, tally, 0, ()))}
+        raise _redis_module.Unmet(error.reason, error.message, told) from None
     for warning in found.warnings:
         module.warn(warning)
-    said = result(found)
+    said = {"changed": found.done > 0, "keys": found.keys, **result(found)}
     if module._diff:
         said["diff"] = difference(wanted, found)
-    module.exit_json(changed=found.done > 0, keys=found.keys, **said)
+    return said
+
+
+def main() -> None:
+    """Say what it takes, and do it."""
+    _redis_module.run(SPEC, act)
 
 
 if __name__ == "__main__":

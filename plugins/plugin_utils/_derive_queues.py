@@ -121,6 +121,8 @@ def _job(declaration: Data, name: str, job: Data) -> Data:
         **common,
         **_where(declaration, job["queue"]),
         "queues": [queue["queue"]],
+        # Before its first job there is nothing of a queue, and nothing wrong with that.
+        "missing": "skip",
         "rules": queue["rules"],
         "max_remove": queue["max_remove"],
     }

@@ -14,13 +14,15 @@ from typing import Any, Final
 from ansible_collections.quai.ops.plugins.module_utils import _queue_task, _redis_keys
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import QueueProblem
 from ansible_collections.quai.ops.plugins.module_utils._redis_link import RedisFailed, place
-from ansible_collections.quai.ops.plugins.module_utils._redis_options import EXCLUSIVE, OPTIONS
+from ansible_collections.quai.ops.plugins.module_utils._redis_options import EXCLUSIVE, OPTIONS, connection
 from ansible_collections.quai.ops.plugins.module_utils.quai_maintain import REFERENCE
 from ansible_collections.quai.ops.plugins.plugin_utils._fields import FORMATS
 
 Job = Mapping[str, Any]
 
 COMMON: Final = ("name", "project", "kind", "description", "schedule", "timeout", "active_when", "connection")
+# A project has a file of its name below /etc/quai/maintenance; units.json there is that of the role.
+RESERVED: Final = ("units",)
 # On a host the Python that runs it is the system's.
 _NOT_HERE: Final = ("client",)
 
@@ -50,6 +52,8 @@ def _job(job: Job) -> Iterator[str]:
         yield f"(name): {name!r} is no name of a job; it is {FORMATS['key'].words}"
     if not re.fullmatch(FORMATS["name"].pattern, project):
         yield f"(project): {project!r} is no name of a project; it is {FORMATS['name'].words}"
+    if project in RESERVED:
+        yield f"(project): {project!r} is the name of a file of this role; a project needs another name"
     schedule = str(job.get("schedule") or "")
     wrong = FORMATS["schedule"].complaint(schedule) if schedule else ""
     if wrong:
@@ -89,11 +93,9 @@ def _connection(given: Any) -> Iterator[str]:
     # A url that names a secret is known on the host only.
     known = {key: value for key, value in given.items() if key in OPTIONS and "${" not in str(value)}
     try:
-        place(known)
+        place(connection(known))
     except RedisFailed as error:
         yield f"(connection): {error}"
-    except ValueError:
-        yield f"(connection): timeout: {given['timeout']!r} is no number of seconds"
 
 
 def _check_queues(job: Job) -> None:

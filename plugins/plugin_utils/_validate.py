@@ -51,6 +51,8 @@ SINGULAR: Final = {
 }
 
 RESERVED: Final = ("all", "ungrouped", "localhost")
+# A host has a file of each project beside files of its own.
+FILES: Final = ("units",)
 _SECRET_WORDS: Final = {"PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "KEY", "APIKEY", "CREDENTIALS"}
 # JWT_SECRET_FILE, TOKEN_TTL and KEY_ID say something about a secret, they are none.
 _HARMLESS_ENDS: Final = {
@@ -150,6 +152,8 @@ def _name(declaration: Declaration, complain: Callable[..., None]) -> None:
         complain(("name",), f"must be the file's name, {declaration.name}", name)
     elif name in RESERVED:
         complain(("name",), "has a meaning in every inventory, must be another", name)
+    elif name in FILES:
+        complain(("name",), "is the name of a file on every host (/etc/quai/maintenance), must be another", name)
 
 
 def _dependencies(declaration: Declaration, complain: Callable[..., None]) -> None:

@@ -25,7 +25,7 @@ from typing import Any, cast
 
 from ansible_collections.quai.ops.plugins.module_utils._redis_link import Link, Script, Server
 
-from tests.bench import services
+from tests.bench import redis_keys, services
 from tests.bench.frame import BUILD, ROOT, BenchError, Figure, Usage, figure, rounds, run, unpack, version
 
 Say = Callable[[str], None]
@@ -71,6 +71,7 @@ def measure(say: Say, times: int, parts: Sequence[str] = ()) -> list[Figure]:
         "wait_100k": lambda bench: cleaned(bench, "wait_100k", "wait", 100_000),
         "retry_100k": retried,
         "counts_1000": counted,
+        "keys": redis_keys.keys,
         "completed_1m": lambda bench: cleaned(bench, "completed_1m", "completed", 1_000_000),
     }
     unknown = sorted(set(parts) - set(known))

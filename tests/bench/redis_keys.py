@@ -66,7 +66,7 @@ def keys(bench: Bench) -> Iterator[Figure]:
         return lambda: bench.taken(lambda: bench.told(run(command, environment=environment).output, expected))
 
     times = min(bench.times, ROUNDS)
-    cli = f"redis-cli {version('redis-tools')} --scan"
+    cli = f"redis-cli {version('redis-tools').rpartition('%3a')[2]} --scan"
     scan = "CLI --scan --pattern 'expired:*' | xargs"
     taken = bench.rounds(
         {

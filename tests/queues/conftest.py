@@ -31,18 +31,27 @@ While developing:
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
 
 import pytest
 
-from tests.queues.place import Database, Node, NotInstalled, Place, opened
+from tests.module import outcome
+from tests.queues.place import Database, Node, NodeError, NotInstalled, Place, opened
 
-if os.environ.get("QUAI_QUEUES_MUTANT"):
-    # A run of mutants.py: one guard is switched off for all tests.
+if "QUAI_QUEUES_MUTANT" in os.environ:
+    # A run of mutants.py: one guard is switched off for all tests; or each tells when it holds.
     from tests.queues import mutants
 
     mutants.plant_for_session(os.environ["QUAI_QUEUES_MUTANT"])
+
+    def pytest_configure(config: pytest.Config) -> None:
+        """Begin with the tests that are most likely to notice."""
+        known = os.environ["QUAI_QUEUES_MUTANT_KNOWN"]
+        config.pluginmanager.register(mutants.Session(os.environ["QUAI_QUEUES_MUTANT"], known))
 
 
 @pytest.fixture(scope="session")
@@ -91,3 +100,31 @@ def valkey(valkey_server: Database) -> Database:
 def node(packages: Place) -> Callable[[str], Node]:
     """The process of a package."""
     return packages.node
+
+
+@pytest.fixture
+def own_node(packages: Place) -> Iterator[Callable[[str], Node]]:
+    """A process of one's own for a package, which ends with the test: for tests that count who is connected."""
+    started: list[Node] = []
+
+    def start(package: str) -> Node:
+        started.append(packages.node(package, own=True))
+        return started[-1]
+
+    yield start
+    for one in started:
+        with contextlib.suppress(NodeError):
+            # A process that has gone by itself is gone as well.
+            one.script("return 1")
+            one.kill()
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
+    """Run a module's C(main) with options; returns what it prints."""
+
+    def run(module: ModuleType, redis: Database, *, check: bool = False, **options: Any) -> dict[str, Any]:
+        given = {name: value for name, value in redis.options.items() if name in ("host", "port", "database")}
+        return outcome(module, {**given, **options, "_ansible_check_mode": check}, capsys)
+
+    return run

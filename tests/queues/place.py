@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,15 @@ PACKAGES = {
     "bullmq5": "bullmq 5.81.5",
     "bullmq6": "bullmq 6.7.0",
 }
+# Those that tests of many seconds run with; what the others are to be tried with waits for tests marked slow.
+USUAL = ("bull4", "bullmq1", "bullmq4", "bullmq5", "bullmq6")
+
+
+def each(packages: Iterable[str] = tuple(PACKAGES)) -> list[Any]:
+    """Parameters of a test: these packages, those that are not of USUAL marked slow."""
+    import pytest
+
+    return [one if one in USUAL else pytest.param(one, marks=pytest.mark.slow) for one in packages]
 
 
 def library_of(package: str) -> tuple[str, str]:
@@ -438,4 +447,16 @@ def _drain(stream: Any, log: Path) -> None:
             handle.flush()
 
 
-__all__ = ["PACKAGES", "Database", "Node", "NodeError", "NotInstalled", "Place", "RedisFailed", "library_of", "opened"]
+__all__ = [
+    "PACKAGES",
+    "USUAL",
+    "Database",
+    "Node",
+    "NodeError",
+    "NotInstalled",
+    "Place",
+    "RedisFailed",
+    "each",
+    "library_of",
+    "opened",
+]

@@ -227,7 +227,7 @@ def test_retry(redis: Database, node: Callable[[str], Node], cleanup: Run, packa
         pytest.param({"rules": OLD, "max_remove": "many"}, "max_remove: 'many' is neither", id="max-remove"),
         pytest.param({"rules": OLD, "queues": []}, "names no queue", id="no-queue"),
         pytest.param({"rules": OLD, "chunk_ms": 0, "orphan_age": "x"}, "orphan_age: 'x' is no duration", id="two"),
-        pytest.param({"rules": OLD, "queues": ["nope"]}, "no queue of this name", id="nobody"),
+        pytest.param({"rules": OLD, "queues": ["nope"]}, "nope: no queue has this name", id="nobody"),
         pytest.param({"rules": OLD, "prefix": ""}, "prefix: '' is no prefix", id="prefix"),
         pytest.param({"rules": OLD, "version": "4.1"}, "version: 4.1 says nothing without library", id="version"),
         pytest.param({"rules": OLD, "lock_duration": "0"}, "lock_duration: 0 ms are not", id="lock"),
@@ -246,6 +246,24 @@ def test_nobody_fits_a_pattern(redis: Database, cleanup: Run) -> None:
     """That is no mistake: the queue may come one day."""
     result = cleanup(queues=["report-*"], rules=OLD)
     assert (result["changed"], result["msg"]) == (False, "no queue is named report-* with the prefix bull")
+    assert "report-*: no queue with the prefix bull fits this pattern" in str(result["warnings"])
+    assert result["skipped_queues"] == ["report-*"]
+
+
+@pytest.mark.parametrize("library", ["auto", "bullmq"])
+def test_a_name_that_no_queue_has(redis: Database, cleanup: Run, library: str) -> None:
+    """It is a mistake, whoever wrote it, unless it may be missing."""
+    redis.link.call("HSET", "bull:mail:1", "name", "send", "timestamp", "1")
+    redis.link.call("ZADD", "bull:mail:completed", 1, "1")
+    redis.link.call("HSET", "bull:mail:meta", "version", "bullmq:5.81.5")
+    before = contents(redis)
+    result = cleanup(queues=["mail", "mial", "bills"], rules=OLD, library=library)
+    assert result["failed"] and not result.get("changed")
+    said = "mial: no queue has this name with the prefix bull (there is mail), or nothing was ever put into it; bills:"
+    assert result["msg"].startswith(said)
+    assert contents(redis) == before
+    done = cleanup(queues=["mail", "mial"], rules=OLD, library=library, missing="skip")
+    assert (done["changed"], done["skipped_queues"], done["totals"]["removed"]) == (True, ["mial"], 1)
 
 
 def test_a_wrong_password_is_said_and_not_shown(redis: Database, cleanup: Run) -> None:
@@ -276,6 +294,7 @@ def installed(redis: Database, tmp_path: Path) -> Callable[..., subprocess.Compl
         {**common, "name": "jobs", "kind": "queue_cleanup", "queues": ["mail"], "library": "bullmq", "rules": OLD},
         {**common, "name": "keys", "kind": "redis_cleanup", "rules": sessions},
         {**common, "name": "lost", "kind": "queue_cleanup", "queues": ["gone"], "rules": OLD},
+        {**common, "name": "all", "kind": "queue_cleanup", "queues": ["mail", "x-*"], "rules": OLD},
     ]
     (config / "shop.json").write_text(json.dumps({"jobs": jobs}))
     (config / "shop.secrets.json").write_text(json.dumps({"shop.REDIS": "any word is right for a user without one"}))
@@ -317,6 +336,36 @@ def test_a_job_is_done_noted_and_leaves_a_sign(
     assert "any word" not in "".join(path.read_text() for path in state.iterdir())
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_journal_has_every_warning(
+    redis: Database, installed: Callable[..., subprocess.CompletedProcess[str]], fails: bool
+) -> None:
+    """Whether it goes well or not, and apart from what a program reads."""
+    redis.link.call("HSET", "bull:mail:1", "name", "send", "timestamp", "1")
+    redis.link.call("ZADD", "bull:mail:completed", 1, "1")
+    redis.link.call("HSET", "bull:mail:meta", "version", "bullmq:5.81.5")
+    if fails:
+        redis.link.call("SET", "bull:mail:repeat", "x")
+    settings = {"maxmemory": "1gb", "maxmemory-policy": "allkeys-lru"}
+    redis.link.ask(*(("CONFIG", "SET", name, value) for name, value in settings.items()))
+    try:
+        done = installed("run", "shop", "all", "--json")
+        keys = installed("run", "shop", "keys")
+    finally:
+        redis.link.ask(("CONFIG", "SET", "maxmemory", 0), ("CONFIG", "SET", "maxmemory-policy", "noeviction"))
+    lines = done.stderr.splitlines()
+    start = "quai-maintain: shop all: warning: "
+    assert any(line.startswith(start) and "may evict keys of queues" in line for line in lines)
+    assert f"{start}x-*: no queue with the prefix bull fits this pattern" in lines
+    assert done.returncode == int(fails)
+    if fails:
+        assert lines[-1].startswith("quai-maintain: shop all: mail: bull:mail:repeat is a string")
+    else:
+        assert f"{start}mail: maxmemory-policy is allkeys-lru" in done.stderr
+        assert json.loads(done.stdout)["message"].startswith("removed 1 job of mail")
+    assert "quai-maintain: shop keys: warning: " in keys.stderr and keys.returncode == 0
+
+
 def test_before_the_first_release_there_is_nothing_to_do(
     redis: Database, installed: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -337,7 +386,7 @@ def test_a_job_that_fails_is_noted_and_leaves_no_sign(
 ) -> None:
     done = installed("run", "shop", "lost")
     assert done.returncode == 1
-    assert done.stderr.startswith("quai-maintain: shop lost: gone: no queue of this name")
+    assert done.stderr.startswith("quai-maintain: shop lost: gone: no queue has this name")
     state = tmp_path / "root/var/lib/quai/maintenance/shop"
     assert not (state / "lost.done").exists()
     said = installed("status")
@@ -346,6 +395,7 @@ def test_a_job_that_fails_is_noted_and_leaves_no_sign(
         ["-", "shop", "jobs"],
         ["-", "shop", "keys"],
         ["FAILED", "shop", "lost"],
+        ["-", "shop", "all"],
     ]
 
 
@@ -353,7 +403,7 @@ def test_a_job_that_fails_is_noted_and_leaves_no_sign(
     ("arguments", "words"),
     [
         (["run", "shop"], "run was given 1 names; write quai-maintain run PROJECT JOB"),
-        (["run", "shop", "nope"], "shop has no job 'nope'; it has jobs, keys, lost"),
+        (["run", "shop", "nope"], "shop has no job 'nope'; it has all, jobs, keys, lost"),
         (["run", "other", "jobs"], "other.json does not exist; run playbooks/provision.yml"),
         (["run", "../x", "jobs"], "'../x' is no name of a project"),
         (["walk"], "'walk' is no verb"),

@@ -434,8 +434,8 @@ def test_parent_with_unfinished_children(both: Both) -> None:
 def test_official_repair_deletes_metrics(both: Both) -> None:
     """removeOrphanedJobs() takes metrics:failed for a job, and never finds one of a schedule; ours is the reverse."""
     both.put("HSET", f"{KEY}metrics:failed", "count", 3, "prevTS", NOW, "prevCount", 1)
-    both.put("HSET", f"{KEY}77", "name", "lost", "data", "{}", "timestamp", OLD)
-    both.put("HSET", f"{KEY}repeat:tick:{OLD}", "name", "tick", "data", "{}", "timestamp", OLD)
+    both.put("HSET", f"{KEY}77", "name", "lost", "data", "{}", "opts", "{}", "timestamp", OLD)
+    both.put("HSET", f"{KEY}repeat:tick:{OLD}", "name", "tick", "data", "{}", "opts", "{}", "timestamp", OLD)
     both.job("completed", "1", YOUNG)
     both.split()
     both.theirs("orphans")

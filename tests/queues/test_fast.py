@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from ansible_collections.quai.ops.plugins.module_utils import _queue_clean, _queue_fast, _queue_rules
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import Flavour, Queue
-from ansible_collections.quai.ops.plugins.module_utils._redis_link import Link
+from ansible_collections.quai.ops.plugins.module_utils._redis_link import Link, Script
+from ansible_collections.quai.ops.plugins.module_utils._resp import text
 
 from tests.queues.place import Database
 
@@ -256,6 +258,68 @@ def test_logs_that_came_since_are_swept(redis: Database) -> None:
     assert keys(link) == {"completed", "50", "50:logs", "99:logs", "repeat:logs"}
 
 
+@pytest.mark.parametrize(
+    ("changes", "size", "stay"),
+    [
+        ([("ZREM", "1")], 5, {9}),
+        ([("ZREM", "3")], 5, {9}),
+        ([("ZREM", "3")], 20, set()),
+        ([("ZADD", OLD, "0")], 5, {5, 9}),
+        ([("ZREM", "3"), ("ZADD", OLD, "0")], 5, {9}),
+        ([("ZREMRANGEBYRANK", 0, 4)], 5, {2, 5}),
+        ([("ZREMRANGEBYRANK", 5, 9)], 5, {9}),
+    ],
+)
+def test_a_page_that_is_not_the_one_that_was_looked_at(
+    redis: Database, changes: list[tuple[Any, ...]], size: int, stay: set[int]
+) -> None:
+    """Somebody takes a job of it, or brings one: jobs with logs are not in the places any more where they were."""
+    link = redis.link
+    for number in range(1, 11):
+        job(link, number)
+    for number in (2, 5, 9):
+        link.call("RPUSH", QUEUE.key(f"{number}:logs"), "a")
+    found = known(link)
+    ask = link.run
+
+    def meanwhile(script: Script, names: Sequence[str], arguments: Sequence[Any]) -> Any:
+        for change in changes:
+            link.call(change[0], QUEUE.key("completed"), *change[1:])
+        return ask(script, names, arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(link, "run", meanwhile)
+        page = _queue_fast.page(link, QUEUE, "completed", found, size)
+    assert page.removed == (9 if size == 20 else 5)
+    assert {name for name in keys(link) if name.endswith(":logs")} == {f"{number}:logs" for number in stay}
+
+
+@pytest.mark.parametrize("bounds", [{"most": 4}, {"keep_last": 6}])
+def test_logs_beyond_the_bounds_of_a_page_stay(redis: Database, bounds: dict[str, Any]) -> None:
+    """The page that was looked at is longer than what may go."""
+    link = redis.link
+    for number in range(1, 11):
+        job(link, number)
+    for number in (4, 5):
+        link.call("RPUSH", QUEUE.key(f"{number}:logs"), "a")
+    assert _queue_fast.page(link, QUEUE, "completed", known(link), 9, **bounds).removed == 4
+    assert {name for name in keys(link) if name.endswith(":logs")} == {"5:logs"}
+
+
+def test_nobody_asks_for_logs_where_none_are_known(redis: Database) -> None:
+    """A page of jobs without logs is nothing but their keys."""
+    link = redis.link
+    for number in range(1, 11):
+        job(link, number)
+    link.call("RPUSH", QUEUE.key("9:logs"), "a")
+    found = known(link)
+    link.call("RPUSH", QUEUE.key("2:logs"), "since")
+    assert _queue_fast.page(link, QUEUE, "completed", found, 5).removed == 5
+    assert "2:logs" in keys(link)
+    assert _queue_fast.sweep(link, QUEUE, found) == 1
+    assert keys(link) == {"completed", *map(str, range(6, 11)), "9:logs"}
+
+
 def test_many_logs_are_tried_for_each_job(redis: Database) -> None:
     """Where most have logs, nobody remembers which."""
     link = redis.link
@@ -312,20 +376,41 @@ def test_ids_without_a_job_stay_where_they_are_asked_for(redis: Database) -> Non
     assert (sum(page.removed for page in pages), sum(page.ghosts for page in pages)) == (2, 1)
 
 
-@pytest.mark.parametrize(("refused", "why"), [("zremrangebyrank", "rights"), ("unlink", "rights"), ("sort", "sort")])
-def test_a_user_without_a_right_is_left_to_the_exact_way(redis: Database, refused: str, why: str) -> None:
-    """What is written with is tried first, so that nothing is half done."""
+@pytest.mark.parametrize("refused", ["zrangebyscore", "zremrangebyrank", "ltrim", "mget"])
+def test_a_user_without_a_right_is_left_to_the_exact_way(redis: Database, refused: str) -> None:
+    """That is asked beforehand, so that nothing is half done."""
+    link = redis.link
+    for number in (1, 2):
+        job(link, number)
+        job(link, 10 + number, "wait")
+    assert _queue_fast.able(link, QUEUE)
+    link.call("ACL", "SETUSER", "default", f"-{refused}")
+    try:
+        assert not _queue_fast.able(link, QUEUE)
+        link.call("CONFIG", "RESETSTAT")
+        states = ["completed"] if refused == "zrangebyscore" else ["completed", "wait"]
+        done = [cleaned(link, "always", state=state) for state in states]
+        counted = text(link.call("INFO", "commandstats"))
+    finally:
+        link.call("ACL", "SETUSER", "default", "+@all")
+    assert [one.removed for one in done] == [{state: 2} for state in states]
+    # The fast way was not even begun.
+    assert "cmdstat_scan:" not in counted and f"cmdstat_{refused}:" not in counted
+
+
+def test_a_user_who_may_not_sort_is_left_to_the_exact_way(redis: Database) -> None:
+    """Redis refuses SORT ... GET to who may not read all keys, so it is tried."""
     link = redis.link
     for number in (1, 2):
         job(link, number, "failed")
     found = known(link, "failed")
     before = keys(link)
-    link.call("ACL", "SETUSER", "default", f"-{refused}")
+    link.call("ACL", "SETUSER", "default", "-sort")
     try:
         page = _queue_fast.page(link, QUEUE, "failed", found, 9)
     finally:
         link.call("ACL", "SETUSER", "default", "+@all")
-    assert page.exact == why
+    assert page.exact == "sort"
     assert keys(link) == before
     assert link.call("ZCARD", QUEUE.key("failed")) == 2
 
@@ -464,27 +549,6 @@ def test_a_job_with_keys_of_its_own_is_looked_at_again(redis: Database, change: 
     assert link.call("ZCARD", QUEUE.key("completed")) == 1
 
 
-@pytest.mark.parametrize("refused", ["ltrim", "zrem"])
-def test_rights_are_tried_for_lists_and_for_ids_too(redis: Database, refused: str) -> None:
-    """Nothing is half done."""
-    link = redis.link
-    job(link, 1)
-    job(link, 2, "wait")
-    link.call("HSET", QUEUE.key("1:processed"), "bull:mail:99", "1")
-    found = known(link)
-    before = keys(link)
-    link.call("ACL", "SETUSER", "default", f"-{refused}")
-    try:
-        if refused == "ltrim":
-            page = _queue_fast.tail(link, QUEUE, "wait", 9, latest=NOW, fields=("timestamp",))
-        else:
-            page = swept(link, found)[-1]
-    finally:
-        link.call("ACL", "SETUSER", "default", "+@all")
-    assert page.exact == "rights"
-    assert keys(link) == before
-
-
 def test_a_list_of_another_type_and_a_marker_in_it(redis: Database) -> None:
     """The exact way says what is wrong; a marker is no job."""
     link = redis.link
@@ -501,26 +565,68 @@ def test_a_child_with_results_of_its_own_is_looked_at_again(redis: Database) -> 
     link = redis.link
     job(link, 1, "failed")
     job(link, 2)
-    link.call("RPUSH", QUEUE.key("1:logs"), "a")
-    link.call("RPUSH", QUEUE.key("2:logs"), "a")
-    failed, legacy = known(link, "failed")._replace(logged=frozenset({b"1"})), known(link, flavour=LEGACY)
-    legacy = legacy._replace(logged=frozenset({b"2"}))
+    for number in (1, 2):
+        link.call("HSET", QUEUE.key(f"{number}:processed"), "bull:mail:99", "1")
+    failed, legacy = known(link, "failed"), known(link, flavour=LEGACY)
+    assert (failed.special, legacy.special) == (("1",), ("2",))
     for number in (1, 2):
         link.call("HSET", QUEUE.key(str(number)), "parentKey", "bull:other:5")
     link.call("SADD", "bull:other:5:dependencies", QUEUE.key("1"))
     first = next(_queue_fast.steps(link, QUEUE, "failed", failed, lambda: 20)).act(None)
     second = next(_queue_fast.steps(link, QUEUE, "completed", legacy, lambda: 20)).act(None)
     assert (first.exact, second.exact) == ("parents", "parents")
+    # What is no set holds no children that could be told from others.
+    link.call("DEL", "bull:other:5:dependencies")
+    link.call("SET", "bull:other:5:dependencies", "text")
+    assert next(_queue_fast.steps(link, QUEUE, "failed", failed, lambda: 20)).act(None).exact == "parents"
+    # Nobody waits for it, or it is nobody's child any more.
+    link.call("DEL", "bull:other:5:dependencies")
+    assert next(_queue_fast.steps(link, QUEUE, "failed", failed, lambda: 20)).act(None).removed == 1
+    link.call("HSET", QUEUE.key("2"), "parentKey", "")
+    assert next(_queue_fast.steps(link, QUEUE, "completed", legacy, lambda: 20)).act(None).removed == 1
+    assert keys(link) == set()
 
 
-def test_a_job_of_bull_with_logs_leaves_its_priorities(redis: Database) -> None:
+def test_a_job_of_bull_with_keys_of_its_own_leaves_its_priorities(redis: Database) -> None:
     """Those that are removed by id."""
     link = redis.link
     for number in (1, 2, 3):
         job(link, number)
-    link.call("RPUSH", QUEUE.key("1:logs"), "a")
+    link.call("HSET", QUEUE.key("1:processed"), "bull:mail:99", "1")
     link.call("ZADD", QUEUE.key("priority"), 1, 1, 1, 9)
     found = known(link, flavour=BULL)
-    assert found.logged == frozenset({b"1"})
+    assert found.special == ("1",)
     next(_queue_fast.steps(link, QUEUE, "completed", found, lambda: 20)).act(None)
     assert link.call("ZRANGE", QUEUE.key("priority"), 0, -1) == [b"9"]
+
+
+def test_times_of_jobs_that_are_removed_by_id(redis: Database) -> None:
+    """The first id is neither the oldest job nor the newest."""
+    link = redis.link
+    for number in (9, 10, 11):
+        job(link, number)
+        link.call("HSET", QUEUE.key(f"{number}:processed"), "bull:mail:99", "1")
+    found = known(link)
+    assert found.special == ("10", "11", "9")
+    page = next(_queue_fast.steps(link, QUEUE, "completed", found, lambda: 20)).act(None)
+    assert (page.removed, page.oldest, page.newest) == (3, OLD + 9, OLD + 11)
+
+
+def test_ids_are_read_ahead_for_many_pages(redis: Database) -> None:
+    """Once for all of them; and anew when a page removed something else than was expected."""
+    link = redis.link
+    for number in range(1, 31):
+        job(link, number)
+        if number % 5 == 0:
+            link.call("RPUSH", QUEUE.key(f"{number}:logs"), "a")
+    found = known(link)
+    link.call("CONFIG", "RESETSTAT")
+    pages = _queue_fast.steps(link, QUEUE, "completed", found, lambda: 6)
+    assert [next(pages).act(None).removed for _page in range(2)] == [6, 6]
+    link.call("ZREM", QUEUE.key("completed"), 14)
+    assert [next(pages).act(None).last for _page in range(2)] == ["19", "25"]
+    (told,) = link.ask(("INFO", "commandstats"))
+    # One of each page, one to begin with, and one after the page that was another one.
+    assert "cmdstat_zrangebyscore:calls=6," in text(told)
+    assert [next(pages).act(None).last, next(pages).act(None).end] == ["30", True]
+    assert keys(link) == {"14"}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.quai.ops.plugins.module_utils import _queue_state
+from ansible_collections.quai.ops.plugins.module_utils import _redis_link
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import Flavour, Queue, QueueProblem
 from ansible_collections.quai.ops.plugins.module_utils._redis_link import RedisFailed, Script, Server
 
@@ -538,10 +538,10 @@ def test_all_is_read_before_anything_is_written(
     redis: Database, wire: Wire, monkeypatch: pytest.MonkeyPatch, action: str, package: str
 ) -> None:
     """Before Redis 7 a script cannot ask what it may run; then a user who may not read changes nothing all the same."""
-    script = _queue_state.STEP
+    script = _redis_link._RIGHTS
     older = Script(f"{script.name} before Redis 7", script.text.replace("redis.acl_check_cmd", "redis.not_there"))
     assert older.digest != script.digest
-    monkeypatch.setattr(_queue_state, "STEP", older)
+    monkeypatch.setattr(_redis_link, "_RIGHTS", older)
     library, version = library_of(package)
     flavour = Flavour(library, int(version[0]), version, "the test's")
     refused = []

@@ -4,6 +4,7 @@
 """What fails has written nothing: whichever command a user may not run, and whichever key is of another type.
 
 The commands are those that Redis counted while somebody who may do everything did the same, so none is forgotten.
+Rights are learnt in two ways: as with Redis 7 and later, which can tell what a user may run, and as before.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ansible_collections.quai.ops.plugins.module_utils import (
     _queue_retry,
     _queue_rules,
     _queue_state,
+    _redis_link,
 )
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import Flavour, Queue, QueueProblem
 from ansible_collections.quai.ops.plugins.module_utils._redis_link import Link, RedisFailed, Script
@@ -173,20 +175,51 @@ REPAIRS = {
 }
 
 
+@pytest.fixture(params=["asked", "tried"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How rights are learnt: as from Redis 7 on, or as before."""
+    if request.param == "tried":
+        script = _redis_link._RIGHTS
+        told = script.text.replace("redis.acl_check_cmd", "redis.not_there")
+        assert told != script.text
+        monkeypatch.setattr(_redis_link, "_RIGHTS", Script(f"{script.name} before Redis 7", told))
+    return str(request.param)
+
+
 @pytest.mark.parametrize("paused", [False, True])
 @pytest.mark.parametrize("package", FLAVOURS)
 @pytest.mark.parametrize("action", ACTIONS)
-def test_user_without_a_command(redis: Database, action: str, package: str, paused: bool) -> None:
+def test_user_without_a_command(redis: Database, way: str, action: str, package: str, paused: bool) -> None:
     """Either it does without that command and the same comes out, or it is refused and nothing has changed."""
     flavour = FLAVOURS[package]
     refused_or_same(redis, ACTIONS[action], flavour, content(flavour, paused=paused), fast=action.endswith("fast"))
+
+
+@pytest.mark.parametrize("package", FLAVOURS)
+def test_rights_that_are_enough(redis: Database, way: str, package: str) -> None:
+    """Those that docs/queues.md names."""
+    flavour = FLAVOURS[package]
+    rights = ["+@read", "+@write", "+@scripting", "+@connection", "+info", "+time"]
+    if flavour.bull:
+        rights.append("+publish")
+    redis.link.call("ACL", "SETUSER", "part", "reset", "on", ">pw", "~bull:*", "&bull:*", *rights)
+    for name, act in {**ACTIONS, **REPAIRS}.items():
+        if name == "parents" and flavour.bull:
+            continue
+        written(redis, content(flavour, paused=False))
+        other = Database(
+            redis.place, redis.program, {**redis.options, "user": "part", "password": "pw"}, redis.port, "", ()
+        )
+        act(other.link, flavour)
+        other.disconnect()
+    redis.link.call("ACL", "DELUSER", "part")
 
 
 @pytest.mark.parametrize(
     ("action", "package"),
     [(action, package) for action in REPAIRS for package in FLAVOURS if (action, package) != ("parents", "bull4")],
 )
-def test_user_without_a_command_repairs(redis: Database, action: str, package: str) -> None:
+def test_user_without_a_command_repairs(redis: Database, way: str, action: str, package: str) -> None:
     """The same for repairs: jobs left in two lists would run twice."""
     flavour = FLAVOURS[package]
     commands = [
@@ -302,20 +335,3 @@ def test_key_of_another_type_in_a_queue_of_bull(redis: Database, act: str, suffi
     else:
         ACTIONS[act](link, flavour)
         assert snapshot.take(link)[BASE + suffix] == before[BASE + suffix]
-
-
-@pytest.mark.parametrize("module", [_queue_retry, _queue_state], ids=["retry", "state"])
-def test_redis_that_cannot_tell_rights(redis: Database, module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before Redis 7 a script cannot ask what a user may do; then it is not asked."""
-    flavour = FLAVOURS["bullmq5"]
-    name, action = ("PAGE", "retry failed") if module is _queue_retry else ("STEP", "pause")
-    script = getattr(module, name)
-    assert "redis.acl_check_cmd" in script.text
-    older = Script(f"{script.name} before Redis 7", script.text.replace("redis.acl_check_cmd", "redis.not_there"))
-    after = []
-    for each in (script, older):
-        monkeypatch.setattr(module, name, each)
-        written(redis, content(flavour, paused=False))
-        ACTIONS[action](redis.link, flavour)
-        after.append(snapshot.take(redis.link))
-    assert after[0] == after[1]

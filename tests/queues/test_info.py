@@ -5,105 +5,49 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from types import ModuleType
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from ansible_collections.quai.ops.plugins.module_utils._queue_ask import counted, totals
+from ansible_collections.quai.ops.plugins.module_utils._queue_ask import counted, detected, totals
 from ansible_collections.quai.ops.plugins.module_utils._queue_facts import Wanted, counts, published, survey, watch
-from ansible_collections.quai.ops.plugins.module_utils._queue_layout import Flavour, Queue
+from ansible_collections.quai.ops.plugins.module_utils._queue_layout import Queue
 from ansible_collections.quai.ops.plugins.module_utils._queue_verdict import verdict
 from ansible_collections.quai.ops.plugins.module_utils._redis_link import Server
 from ansible_collections.quai.ops.plugins.module_utils._resp import text
 from ansible_collections.quai.ops.plugins.modules import queue_info
 
 from lab.wait import until
-from tests.module import outcome
 from tests.queues import masters
-from tests.queues.place import PACKAGES, Database, Node, NodeError, Place
+from tests.queues.look import (
+    FLOWS,
+    HOUR,
+    MAIL,
+    NEWER,
+    Call,
+    Nodes,
+    add,
+    alone,
+    contents,
+    flavour_of,
+    look,
+    now,
+    rests,
+    where,
+)
+from tests.queues.place import PACKAGES, Database, Place, each
 
 pytestmark = pytest.mark.usefixtures("nobody_connected")
 
-Nodes = Callable[[str], Node]
-
 
 @pytest.fixture
-def node(packages: Place) -> Iterator[Nodes]:
-    """A process of one's own for a package: what is connected counts here, and ends with the test."""
-    started: list[Node] = []
-
-    def start(package: str) -> Node:
-        started.append(packages.node(package, own=True))
-        return started[-1]
-
-    yield start
-    for one in started:
-        with contextlib.suppress(NodeError):
-            crash(one)
+def node(own_node: Nodes) -> Nodes:
+    """What is connected counts here."""
+    return own_node
 
 
-def crash(real: Node) -> None:
-    """End a process as a crash would."""
-    real.script("return 1")  # its number is known when it has answered
-    real.kill()
-
-
-MAIL = Queue("bull", "mail")
-HOUR = 3_600_000
-NEWER = [package for package in PACKAGES if package.startswith(("bullmq5", "bullmq6"))]
-FLOWS = [package for package in PACKAGES if package.startswith("bullmq")]
-
-
-def flavour_of(package: str) -> Flavour:
-    """Who writes the queues of a package."""
-    library, _space, version = PACKAGES[package].partition(" ")
-    return Flavour(library, int(version.partition(".")[0]), version, "the test says so")
-
-
-def look(redis: Database, package: str, queue: Queue = MAIL, **wanted: Any) -> dict[str, Any]:
-    """Facts and verdict of one queue."""
-    (found,) = survey(redis.server, [(queue, flavour_of(package))], Wanted(**wanted))
-    return {**found, **verdict(found)}
-
-
-def where(redis: Database, queue: str = "mail") -> dict[str, Any]:
-    return {"redis": redis.node, "queue": queue}
-
-
-def add(redis: Database, real: Node, count: int, **opts: Any) -> list[str]:
-    jobs = [{"name": "send", "data": {"to": "someone@example.org", "n": n}, "opts": opts} for n in range(count)]
-    ids: list[str] = real.call("add", {**where(redis), "jobs": jobs})
-    return [str(one) for one in ids]
-
-
-def alone(redis: Database, *processes: Node) -> None:
-    """End processes as a crash would, and wait until Redis has noticed."""
-    for real in processes:
-        crash(real)
-    until("nobody else connected", lambda: len(redis.link.call("CLIENT", "LIST").splitlines()) == 1, seconds=20)
-
-
-def rests(redis: Database) -> bool:
-    """Whether a worker of BullMQ 5 or later waits for a marker, and none is there."""
-    clients, marker = redis.link.ask(("CLIENT", "LIST"), ("EXISTS", "bull:mail:marker"))
-    return not marker and any(" flags=b " in line and "cmd=bzpopmin" in line for line in text(clients).splitlines())
-
-
-def now(redis: Database) -> int:
-    seconds, micro = redis.link.call("TIME")
-    return int(seconds) * 1000 + int(micro) // 1000
-
-
-def contents(redis: Database) -> dict[str, Any]:
-    """Everything in the database."""
-    keys = sorted(redis.link.call("KEYS", "*"))
-    return dict(zip(map(text, keys), redis.link.ask(*(("DUMP", key) for key in keys))))
-
-
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", each())
 def test_counts_by_state(package: str, redis: Database, node: Nodes) -> None:
     real = node(package)
     add(redis, real, 6)
@@ -130,7 +74,7 @@ def test_counts_by_state(package: str, redis: Database, node: Nodes) -> None:
     assert found["verdict"] == "no_workers"
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", each())
 def test_priorities_wait_as_well(package: str, redis: Database, node: Nodes) -> None:
     real = node(package)
     add(redis, real, 3, priority=5)
@@ -140,7 +84,7 @@ def test_priorities_wait_as_well(package: str, redis: Database, node: Nodes) -> 
     assert found["verdict"] == "no_workers"
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", each())
 def test_idle(package: str, redis: Database, node: Nodes) -> None:
     real = node(package)
     add(redis, real, 1)
@@ -149,7 +93,7 @@ def test_idle(package: str, redis: Database, node: Nodes) -> None:
     assert (found["verdict"], found["waiting"], found["oldest_wait_s"]) == ("idle", 0, 0.0)
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", each())
 def test_paused(package: str, redis: Database, node: Nodes) -> None:
     real = node(package)
     add(redis, real, 3)
@@ -163,7 +107,7 @@ def test_paused(package: str, redis: Database, node: Nodes) -> None:
     assert look(redis, package)["paused"] is False
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", each())
 def test_workers_are_counted_and_jobs_move(package: str, redis: Database, node: Nodes) -> None:
     real = node(package)
     add(redis, real, 1)
@@ -180,7 +124,7 @@ def test_workers_are_counted_and_jobs_move(package: str, redis: Database, node: 
     assert verdict(found)["verdict"] == "healthy"
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", each())
 def test_nothing_is_written(package: str, redis: Database, node: Nodes) -> None:
     """Also what the library's own counting would write: it takes markers away."""
     real = node(package)
@@ -218,7 +162,7 @@ def test_read_by_a_user_who_may_only_read(redis: Database, node: Nodes) -> None:
     redis.link.call("ACL", "DELUSER", "reader")
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", each())
 def test_active_without_a_lock(package: str, redis: Database, node: Nodes) -> None:
     real = node(package)
     add(redis, real, 2)
@@ -236,7 +180,7 @@ def test_active_without_a_lock(package: str, redis: Database, node: Nodes) -> No
     assert "stalled" not in look(redis, package)["findings"]
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", each())
 def test_ghosts_and_orphans(package: str, redis: Database, node: Nodes) -> None:
     real = node(package)
     ids = add(redis, real, 6)
@@ -260,7 +204,7 @@ def test_ghosts_and_orphans(package: str, redis: Database, node: Nodes) -> None:
     assert (shallow["ghosts"]["count"], shallow["ghosts"]["complete"], shallow["orphans"]) == (2, False, None)
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", each())
 @pytest.mark.parametrize(
     "repeat", [{"every": HOUR}, {"pattern": "15 3 * * *", "tz": "Europe/Paris"}], ids=["every", "cron"]
 )
@@ -291,7 +235,7 @@ def test_dead_schedule(package: str, repeat: Mapping[str, Any], redis: Database,
         redis.link.ask(("DEL", command[1]))
 
 
-@pytest.mark.parametrize("package", FLOWS)
+@pytest.mark.parametrize("package", each(FLOWS))
 def test_stuck_parents(package: str, redis: Database, node: Nodes) -> None:
     real = node(package)
     parents = []
@@ -322,7 +266,7 @@ def test_stuck_parents(package: str, redis: Database, node: Nodes) -> None:
     assert look(redis, package)["parents"]["stuck"] == []  # a young one may still get its children
 
 
-@pytest.mark.parametrize("package", [one for one in PACKAGES if one != "bullmq6"])
+@pytest.mark.parametrize("package", each(one for one in PACKAGES if one != "bullmq6"))
 def test_left_in_the_list_of_a_paused_queue(package: str, redis: Database, node: Nodes) -> None:
     real = node(package)
     add(redis, real, 3)
@@ -370,7 +314,7 @@ def test_stuck_is_only_known_after_two_looks(package: str, redis: Database, node
     assert verdict(found)["verdict"] == "stuck"
 
 
-@pytest.mark.parametrize("package", NEWER)
+@pytest.mark.parametrize("package", each(NEWER))
 def test_asleep(package: str, redis: Database, node: Nodes) -> None:
     """Somebody else put a job into the list and set no marker; the worker would look by itself in five minutes."""
     real = node(package)
@@ -461,20 +405,6 @@ def test_cluster(packages: Place, node: Nodes) -> None:
     assert [one["orphans"]["count"] for one in found] == [0] * 6
 
 
-Call = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run a module's C(main) with options; returns what it prints."""
-
-    def run(module: ModuleType, redis: Database, *, check: bool = False, **options: Any) -> dict[str, Any]:
-        given = {name: value for name, value in redis.options.items() if name in ("host", "port", "database")}
-        return outcome(module, {**given, **options, "_ansible_check_mode": check}, capsys)
-
-    return run
-
-
 def test_module(redis: Database, node: Nodes, call: Call) -> None:
     real = node("bullmq5")
     add(redis, real, 3)
@@ -498,12 +428,15 @@ def test_module(redis: Database, node: Nodes, call: Call) -> None:
 
 def test_module_says_what_is_wrong(redis: Database, call: Call) -> None:
     (missing,) = call(queue_info, redis, queues=["nobody"])["queues"]
-    assert missing["verdict"] == "unknown" and "nobody" in missing["evidence"][0]
+    assert missing["verdict"] == "unknown" and "nobody: no queue has this name" in missing["evidence"][0]
+    found = call(queue_info, redis, queues=["x-*"])
+    assert found["queues"] == []
+    assert "x-*: no queue with the prefix bull fits this pattern" in str(found["warnings"])
     wrong = call(queue_info, redis, queues=[""], prefix="", watch=-1, failed=0, version="5.1")
     for said in (
         "queues[0]: ''",
         "prefix: ''",
-        "watch: -1",
+        "watch: '-1'",
         "failed: 0 is not more",
         "version: 5.1 says nothing without",
     ):
@@ -512,3 +445,18 @@ def test_module_says_what_is_wrong(redis: Database, call: Call) -> None:
     assert pointless["failed"] and "counts has no verdict" in pointless["msg"]
     refused = call(queue_info, redis, port=1)
     assert refused["failed"] and refused["reason"] == "refused"
+
+
+def test_who_writes_many_queues_is_asked_in_a_few_round_trips(redis: Database, call: Call) -> None:
+    """As many for forty queues as for two, whether by name or by a pattern."""
+    trips = []
+    for many in (2, 40):
+        names = [f"q{number:02}" for number in range(many)]
+        redis.link.ask(*(("HSET", f"bull:{name}:meta", "version", "bullmq:5.81.5") for name in names))
+        for asked in (names, ["q*"]):
+            with Server(redis.options) as server:
+                found = detected(server, {"queues": asked, "prefix": "bull", "library": "auto", "version": ""})
+                trips.append(server.round_trips)
+            assert [queue.name for queue, _flavour in found.queues] == names
+            assert {flavour.version for _queue, flavour in found.queues} == {"5.81.5"}
+    assert trips[:2] == trips[2:]

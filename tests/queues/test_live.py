@@ -17,7 +17,7 @@ from tests.queues.live.agent import Agent, Live
 from tests.queues.live.forked import Forks
 from tests.queues.live.playbook import play
 from tests.queues.live.soak import DONE, WAKES, leftovers, soak, states, ticking, wakes
-from tests.queues.place import Database, Place, library_of
+from tests.queues.place import Database, Place, each, library_of
 
 VERSIONS = ("bull3", "bull4", "bullmq1", "bullmq3", "bullmq4", "bullmq5", "bullmq6")
 SOAK_JOBS = 800
@@ -34,11 +34,11 @@ def agents(packages: Place) -> Iterator[Callable[[str], Agent]]:
         return known[package]
 
     yield agent
-    for each in known.values():
-        each.__exit__()
+    for one in known.values():
+        one.__exit__()
 
 
-@pytest.fixture(params=VERSIONS)
+@pytest.fixture(params=each(VERSIONS))
 def live(request: pytest.FixtureRequest, agents: Callable[[str], Agent], redis: Database) -> Iterator[Live]:
     """A queue of one of the versions, without a worker yet."""
     with agents(request.param).queue(redis, "orders") as opened:

@@ -26,27 +26,32 @@ from ansible_collections.quai.ops.plugins.module_utils._resp import text
 from ansible_collections.quai.ops.plugins.modules import queue_repair
 
 from lab.wait import until
-from tests.queues.place import PACKAGES, Database, Node
-from tests.queues.test_info import (  # noqa: F401 - node is a fixture
+from tests.queues.look import (
     FLOWS,
     MAIL,
     NEWER,
     Call,
+    Nodes,
     add,
     alone,
-    call,
     contents,
     flavour_of,
     look,
-    node,
     now,
     rests,
     where,
 )
+from tests.queues.place import PACKAGES, Database, Node, each
 
 pytestmark = pytest.mark.usefixtures("nobody_connected")
 
-Nodes = Callable[[str], Node]
+
+@pytest.fixture
+def node(own_node: Nodes) -> Nodes:
+    """What is connected counts here."""
+    return own_node
+
+
 WITH_LIST = [package for package in PACKAGES if package != "bullmq6"]
 
 
@@ -86,8 +91,8 @@ def written(redis: Database, act: Callable[[], Any]) -> tuple[Any, dict[str, Any
     return result, before, contents(redis)
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_stalled(package: str, redis: Database, node: Nodes) -> None:  # noqa: F811
+@pytest.mark.parametrize("package", each())
+def test_stalled(package: str, redis: Database, node: Nodes) -> None:
     dead = node(package)
     ids = add(redis, dead, 3)
     taken = [str(one) for one in dead.call("take", {**where(redis), "count": 1})]
@@ -112,8 +117,8 @@ def test_stalled(package: str, redis: Database, node: Nodes) -> None:  # noqa: F
     assert redis.link.call("HGET", f"bull:mail:{taken[0]}", counter) == b"1"
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_stalled_while_paused(package: str, redis: Database, node: Nodes) -> None:  # noqa: F811
+@pytest.mark.parametrize("package", each())
+def test_stalled_while_paused(package: str, redis: Database, node: Nodes) -> None:
     dead = node(package)
     ids = add(redis, dead, 2)
     taken = [str(one) for one in dead.call("take", {**where(redis), "count": 1})]
@@ -135,7 +140,7 @@ def tools(redis: Database, package: str, moment: int) -> Tools:
 
 
 @pytest.mark.parametrize("package", ["bull4", "bullmq4", "bullmq5"])
-def test_a_job_that_moved_since_the_last_look_is_left_alone(package: str, redis: Database, node: Nodes) -> None:  # noqa: F811
+def test_a_job_that_moved_since_the_last_look_is_left_alone(package: str, redis: Database, node: Nodes) -> None:
     """The script itself looks at everything it relies on."""
     dead = node(package)
     add(redis, dead, 1)
@@ -168,7 +173,7 @@ def test_a_job_that_moved_since_the_last_look_is_left_alone(package: str, redis:
 
 
 @pytest.mark.parametrize("package", ["bullmq4", "bullmq5"])
-def test_a_parent_that_moved_since_the_last_look_is_left_alone(package: str, redis: Database, node: Nodes) -> None:  # noqa: F811
+def test_a_parent_that_moved_since_the_last_look_is_left_alone(package: str, redis: Database, node: Nodes) -> None:
     real = node(package)
     parent, children = flow(redis, real)
     later = now(redis) + 120_000
@@ -195,7 +200,7 @@ def test_a_parent_that_moved_since_the_last_look_is_left_alone(package: str, red
     assert old.parents(done, 0.0) == (None, [(parent, "moved")])
 
 
-def test_a_job_that_lost_its_lock_only_now_is_left_alone(redis: Database, node: Nodes) -> None:  # noqa: F811
+def test_a_job_that_lost_its_lock_only_now_is_left_alone(redis: Database, node: Nodes) -> None:
     dead = node("bullmq5")
     add(redis, dead, 2)
     old, new = dead.call("take", {**where(redis), "count": 2})
@@ -219,9 +224,9 @@ def test_a_job_that_lost_its_lock_only_now_is_left_alone(redis: Database, node: 
     ]
 
 
-@pytest.mark.parametrize("package", NEWER)
+@pytest.mark.parametrize("package", each(NEWER))
 @pytest.mark.parametrize("what", ["stalled", "parents", "paused_list"])
-def test_idle_workers_are_woken(package: str, what: str, redis: Database, node: Nodes) -> None:  # noqa: F811
+def test_idle_workers_are_woken(package: str, what: str, redis: Database, node: Nodes) -> None:
     """A worker that would look by itself in five minutes takes what was put back."""
     if (package, what) == ("bullmq6", "paused_list"):
         pytest.skip("BullMQ 6 has no such list")
@@ -257,7 +262,7 @@ def test_time_between_two_looks() -> None:
     assert apart(Flavour("bullmq", 0, "", "nobody knows"), 1) == BETWEEN_TWO_STEPS
 
 
-def test_stalled_is_not_unasked_while_workers_are_connected(redis: Database, node: Nodes) -> None:  # noqa: F811
+def test_stalled_is_not_unasked_while_workers_are_connected(redis: Database, node: Nodes) -> None:
     """Who lost the lock may still be at it."""
     real = node("bullmq5")
     add(redis, real, 1)
@@ -270,9 +275,9 @@ def test_stalled_is_not_unasked_while_workers_are_connected(redis: Database, nod
     assert mend(redis, "bullmq5", ["stalled"]).changed
 
 
-@pytest.mark.parametrize("package", WITH_LIST)
+@pytest.mark.parametrize("package", each(WITH_LIST))
 @pytest.mark.parametrize("newer", [0, 2], ids=["alone", "beside newer jobs"])
-def test_paused_list(package: str, newer: int, redis: Database, node: Nodes) -> None:  # noqa: F811
+def test_paused_list(package: str, newer: int, redis: Database, node: Nodes) -> None:
     real = node(package)
     ids = add(redis, real, 4)
     real.call("pause", where(redis))
@@ -289,8 +294,8 @@ def test_paused_list(package: str, newer: int, redis: Database, node: Nodes) -> 
     assert ran(redis, real, ids) == ids  # in turn, each once
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_a_paused_queue_stays_paused(package: str, redis: Database, node: Nodes) -> None:  # noqa: F811
+@pytest.mark.parametrize("package", each())
+def test_a_paused_queue_stays_paused(package: str, redis: Database, node: Nodes) -> None:
     real = node(package)
     add(redis, real, 3)
     real.call("pause", where(redis))
@@ -299,9 +304,9 @@ def test_a_paused_queue_stays_paused(package: str, redis: Database, node: Nodes)
     assert {one.why for one in outcome.refused} == {"the queue is paused; resume it"}
 
 
-@pytest.mark.parametrize("package", NEWER)
+@pytest.mark.parametrize("package", each(NEWER))
 @pytest.mark.parametrize("ranked", [False, True], ids=["wait", "prioritized"])
-def test_wake(package: str, ranked: bool, redis: Database, node: Nodes) -> None:  # noqa: F811
+def test_wake(package: str, ranked: bool, redis: Database, node: Nodes) -> None:
     real = node(package)
     worker(redis, real, worker={"drainDelay": 300})
     (first,) = add(redis, real, 1)
@@ -327,7 +332,7 @@ def add_quietly(redis: Database, one: str, *, ranked: bool) -> list[str]:
     return [one]
 
 
-def test_wake_for_delayed_jobs(redis: Database, node: Nodes) -> None:  # noqa: F811
+def test_wake_for_delayed_jobs(redis: Database, node: Nodes) -> None:
     real = node("bullmq5")
     (one,) = add(redis, real, 1, delay=1500)
     redis.link.call("DEL", "bull:mail:marker")
@@ -337,7 +342,7 @@ def test_wake_for_delayed_jobs(redis: Database, node: Nodes) -> None:  # noqa: F
     ran(redis, real, [one])
 
 
-def test_wake_of_bullmq4(redis: Database, node: Nodes) -> None:  # noqa: F811
+def test_wake_of_bullmq4(redis: Database, node: Nodes) -> None:
     real = node("bullmq4")
     (one,) = add(redis, real, 1, priority=3)
     redis.link.call("DEL", "bull:mail:wait")
@@ -356,9 +361,9 @@ def flow(redis: Database, real: Node, **opts: Any) -> tuple[str, list[str]]:
     return parent, [text(one) for one in redis.link.call("SMEMBERS", f"bull:mail:{parent}:dependencies")]
 
 
-@pytest.mark.parametrize("package", FLOWS)
+@pytest.mark.parametrize("package", each(FLOWS))
 @pytest.mark.parametrize("opts", [{}, {"priority": 2}], ids=["plain", "priority"])
-def test_parents(package: str, opts: dict[str, Any], redis: Database, node: Nodes) -> None:  # noqa: F811
+def test_parents(package: str, opts: dict[str, Any], redis: Database, node: Nodes) -> None:
     real = node(package)
     parent, children = flow(redis, real, **opts)
     alone(redis, real)
@@ -376,7 +381,7 @@ def test_parents(package: str, opts: dict[str, Any], redis: Database, node: Node
 
 
 @pytest.mark.parametrize("package", ["bullmq1", "bullmq4", "bullmq5", "bullmq6"])
-def test_parents_lost(package: str, redis: Database, node: Nodes) -> None:  # noqa: F811
+def test_parents_lost(package: str, redis: Database, node: Nodes) -> None:
     real = node(package)
     parent, children = flow(redis, real)
     alone(redis, real)
@@ -392,7 +397,7 @@ def test_parents_lost(package: str, redis: Database, node: Nodes) -> None:  # no
     assert ran(redis, other, [parent]) == [parent]
 
 
-def test_jobs_move_after_the_workers_are_started(redis: Database, node: Nodes) -> None:  # noqa: F811
+def test_jobs_move_after_the_workers_are_started(redis: Database, node: Nodes) -> None:
     real = node("bullmq5")
     add(redis, real, 30)
     pair = [(MAIL, flavour_of("bullmq5"))]
@@ -404,7 +409,7 @@ def test_jobs_move_after_the_workers_are_started(redis: Database, node: Nodes) -
     assert moving["moving"] is True
 
 
-def test_a_user_who_may_not_write_loses_nothing(redis: Database, node: Nodes) -> None:  # noqa: F811
+def test_a_user_who_may_not_write_loses_nothing(redis: Database, node: Nodes) -> None:
     from ansible_collections.quai.ops.plugins.module_utils._redis_link import RedisFailed, Server
 
     real = node("bullmq5")
@@ -427,12 +432,12 @@ def test_a_user_who_may_not_write_loses_nothing(redis: Database, node: Nodes) ->
                     stalled_after=0.0,
                     between=0.05,
                 )
-        assert "queue_repair_stalled" in failed.value.message
+        assert f"user half may not run {command.upper()} on bull:mail:*" in failed.value.message
         assert contents(redis) == before
     redis.link.call("ACL", "DELUSER", "half")
 
 
-def test_module(redis: Database, node: Nodes, call: Call) -> None:  # noqa: F811
+def test_module(redis: Database, node: Nodes, call: Call) -> None:
     dead = node("bullmq5")
     ids = add(redis, dead, 2)
     (one,) = dead.call("take", {**where(redis), "count": 1})
@@ -458,11 +463,13 @@ def test_module(redis: Database, node: Nodes, call: Call) -> None:  # noqa: F811
     moving = call(queue_repair, redis, queues=["mail"], repairs=[], until_moving=30)
     assert moving["moving"]["mail"] is not False and not moving["changed"]
     ran(redis, real, ids)
+    skipped = call(queue_repair, redis, queues=["nobody", "x-*"], missing="skip")
+    assert (skipped["changed"], skipped["skipped_queues"]) == (False, ["nobody", "x-*"])
     missing = call(queue_repair, redis, queues=["nobody"])
     assert missing["failed"] and "nobody" in missing["msg"]
 
 
-def test_module_warns_of_what_it_left_alone(redis: Database, node: Nodes, call: Call) -> None:  # noqa: F811
+def test_module_warns_of_what_it_left_alone(redis: Database, node: Nodes, call: Call) -> None:
     real = node("bullmq5")
     add(redis, real, 1)
     real.call("pause", where(redis))

@@ -440,11 +440,15 @@ def test_module_missing(redis: Database, node: Packages, call: Call, check: bool
     before = snapshot.take(redis.link)
     found = call(state="paused", queues=["mail", "mial", "x-*"], check=check)
     assert found["failed"]
-    assert "is named mial, x-*, or nothing was ever put into it; nothing was changed" in found["msg"]
+    assert found["msg"].startswith("mial: no queue has this name with the prefix bull (there is mail), or nothing")
+    assert "; nothing was changed (missing: skip goes on without)" in found["msg"]
     assert snapshot.take(redis.link) == before
     done = call(state="paused", queues=["mail", "mial", "x-*"], missing="skip", check=check)
     assert done["changed"] and done["skipped_queues"] == ["mial", "x-*"]
+    assert "x-*: no queue with the prefix bull fits this pattern" in str(done["warnings"])
     assert "bull:mial:meta" not in snapshot.take(redis.link)
+    fits = call(state="running", queues=["mail", "x-*"], check=check)
+    assert not fits.get("failed") and fits["skipped_queues"] == ["x-*"]
 
 
 def test_module_finds_all_problems_first(redis: Database, node: Packages, call: Call) -> None:

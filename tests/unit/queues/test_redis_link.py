@@ -180,7 +180,7 @@ def test_options_are_documented() -> None:
         assert option.get("choices") == documented[name].get("choices"), name
         assert name in DEFAULTS
         if "default" in option:
-            assert option["default"] == DEFAULTS[name], name
+            assert _redis_options.connection({name: option["default"]}) == {name: DEFAULTS[name]}, name
     # Only what nobody but tests and probes needs is no option.
     assert set(DEFAULTS) - set(_redis_options.OPTIONS) == {"connect_to", "ip_family"}
 
@@ -188,6 +188,18 @@ def test_options_are_documented() -> None:
 def test_connection() -> None:
     params: dict[str, Any] = {"url": None, "host": "h", "database": 0, "rules": [], "cluster": "auto", "password": None}
     assert _redis_options.connection(params) == {"host": "h", "database": 0, "cluster": "auto"}
+
+
+@pytest.mark.parametrize(("given", "seconds"), [("10s", 10.0), ("1m", 60.0), ("0.5", 0.5), (3, 3.0), ("250ms", 0.25)])
+def test_timeout(given: Any, seconds: float) -> None:
+    """As any other time; a number is seconds."""
+    assert _redis_options.connection({"timeout": given}) == {"timeout": seconds}
+
+
+def test_timeout_that_is_none() -> None:
+    with pytest.raises(RedisFailed, match="timeout: 'soon' is no duration") as caught:
+        _redis_options.connection({"timeout": "soon"})
+    assert caught.value.reason == "own"
 
 
 def test_secrets() -> None:

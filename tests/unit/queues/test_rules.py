@@ -187,12 +187,22 @@ def test_pages_follow_the_time_they_take() -> None:
     assert one.size == 2 * FIRST  # not five times: a quick page says little
     one.took(10, one.size)
     assert one.size == FIRST
+    one.took(0.001, FIRST)
+    assert one.size == FIRST * 5 // 4  # one was slow: from then on pages grow by steps
     for _page in range(20):
         one.took(0.001, one.size)
     assert one.size == LARGEST
     one.took(10_000, one.size)
     assert one.size == SMALLEST
-    assert (one.chunks, one.longest_ms) == (23, 10_000)
+    assert (one.chunks, one.longest_ms) == (24, 10_000)
+
+
+@pytest.mark.parametrize(("milliseconds", "grows"), [(4.99, 2), (5, 1.25)])
+def test_the_first_pages_double(milliseconds: float, grows: float) -> None:
+    one = pace(5)
+    one.took(milliseconds, 3)
+    one.took(0.001, FIRST)
+    assert one.size == FIRST * grows
 
 
 def test_a_page_with_little_in_it_says_nothing() -> None:

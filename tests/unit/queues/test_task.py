@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.quai.ops.plugins.module_utils import _redis_module
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import QueueProblem
 from ansible_collections.quai.ops.plugins.module_utils._queue_task import DEFAULTS, difference, table, task
 from ansible_collections.quai.ops.plugins.modules import queue_cleanup
@@ -70,7 +71,7 @@ def test_the_module_has_the_defaults_of_the_timer() -> None:
         raise Told
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Told):
-        patch.setattr(queue_cleanup, "AnsibleModule", tell)
+        patch.setattr(_redis_module, "AnsibleModule", tell)
         queue_cleanup.main()
     defaults = {name: spec[name].get("default") for name in DEFAULTS if name != "queues"}
     assert defaults == {name: value for name, value in DEFAULTS.items() if name != "queues"}

@@ -60,6 +60,7 @@ def test_the_role_takes_what_projects_become(project: str) -> None:
     [
         pytest.param({}, "", id="good"),
         pytest.param({"name": "A b"}, "'A b' is no name of a job", id="name"),
+        pytest.param({"project": "units"}, "'units' is the name of a file of this role", id="project-file"),
         pytest.param({"project": "../x"}, "'../x' is no name of a project", id="project"),
         pytest.param({"kind": "queue_clean"}, "'queue_clean' is none of queue_cleanup, redis_cleanup", id="kind"),
         pytest.param({"schedule": "0 3 * * *"}, "write *-*-* 03:00:00", id="schedule"),
