@@ -67,7 +67,7 @@ PARTS = (
     Part("whole-host", molecule("masstock"), "test", limit=2400),
     Part("faults", pytest("tests/faults"), "test", limit=2400),
     Part("probes", pytest("tests/probes"), "test", limit=1500),
-    Part("queues", pytest("tests/queues"), "test", limit=2400),
+    Part("queues", pytest("-m", "not slow", "tests/queues"), "test", limit=2400),
     Part("nginx_tls", molecule("nginx_tls"), "test", limit=900),
     Part("nginx_tls_alternative", molecule("nginx_tls_alternative"), "test", limit=900),
     Part("monitoring_cron", molecule("monitoring_cron"), "test", limit=1800),
@@ -78,7 +78,7 @@ PARTS = (
     Part("sanity", ("python", "tools/run_sanity.py"), "test", limit=900),
     Part("host_base", molecule("host_base"), "test"),
     Part("browser", pytest("tests/browser"), "test", limit=1200),
-    Part("applications", pytest("tests/apps"), "test"),
+    Part("applications", pytest("tests/apps/test_masstock_apps.py"), "test"),
     Part("nginx-accepts", pytest("-m", "docker", "tests/templates"), "test"),
     Part("next-ansible", ("python", "tools/run_next_ansible.py"), "test"),
     Part("ansible-lint", ("ansible-lint", "--offline", "-q"), "check"),
@@ -87,7 +87,11 @@ PARTS = (
     Part("ruff", ("ruff", "check", "."), "check"),
     Part("yamllint", ("yamllint", "--strict", "."), "check"),
     Part("generated", ("python", "tools/generate.py", "--check"), "check"),
-    Part("long", pytest("tests/long"), "long", limit=7200),
+    Part("applications-released", pytest("tests/apps", "--ignore=tests/apps/test_masstock_apps.py"), "long", limit=3600),
+    Part("releases", pytest("tests/releases"), "long", limit=1200),
+    Part("long", pytest("tests/long"), "long", limit=10800),
+    # In a lab of its own, beside the one that the tests of queues in tests/long use.
+    Part("queues-slow", ("env", "QUAI_QUEUES_LAB=queues-slow", *pytest("-m", "slow", "tests/queues")), "long", 3600),
 )
 
 

@@ -18,7 +18,7 @@ from ansible_collections.quai.ops.plugins.plugin_utils._validate import Surround
 
 ROOT = Path(__file__).parents[3]
 FIXTURES = Path(__file__).parent / "fixtures"
-EXAMPLES = [ROOT / "projects" / "masstock.yml", *sorted(FIXTURES.glob("*.yml"))]
+EXAMPLES = sorted({p.name: p for p in (*FIXTURES.glob("*.yml"), *(ROOT / "projects").glob("*.yml"))}.values())
 
 TOP = "name: demo\ntitle: Demo\n"  # what a case adds starts on line 3
 WEB = "services:\n  web: {image: demo/web, port: 8000}\n"  # ... and after this on line 5
@@ -726,6 +726,12 @@ def test_complains_about_names_of_nothing(text: str, messages: list[str]) -> Non
 def test_names_that_every_inventory_uses(name: str) -> None:
     found = complaints(f"name: {name}\ntitle: x\n" + WEB, name=name)
     assert found == [f'projects/{name}.yml:1: name is "{name}", has a meaning in every inventory, must be another']
+
+
+def test_a_name_that_is_a_file_on_every_host() -> None:
+    """/etc/quai/maintenance has a file of each project, and one of the role's own."""
+    (found,) = complaints("name: units\ntitle: x\n" + WEB, name="units")
+    assert found.startswith('projects/units.yml:1: name is "units", is the name of a file on every host')
 
 
 @pytest.mark.parametrize(

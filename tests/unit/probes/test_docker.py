@@ -310,7 +310,7 @@ def test_an_engine_that_hangs(engine: Engine) -> None:
     with pytest.raises(ProbeFailed) as raised:
         ask("docker", container="web", seconds=0.3)
     assert raised.value.reason == "timeout"
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(

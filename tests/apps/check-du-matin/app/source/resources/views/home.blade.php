@@ -1,0 +1,5 @@
+@extends('layout')
+
+@section('content')
+  <p><a href="/login">Connexion</a></p>
+@endsection

@@ -1,0 +1,2 @@
+CREATE TABLE "HalfWay" ("id" integer);
+ALTER TABLE "NoSuchTable" ADD COLUMN "x" text;

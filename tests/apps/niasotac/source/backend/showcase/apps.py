@@ -1,0 +1,14 @@
+# Copyright (c) quai contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The application."""
+
+from django.apps import AppConfig
+
+
+class Showcase(AppConfig):
+    name = "showcase"
+    verbose_name = "Showcase"
+
+    def ready(self) -> None:
+        from showcase import logins  # noqa: F401
