@@ -419,7 +419,9 @@ def queues_failure(result: Mapping[str, Any], project: str) -> str:
         label = (one.get("quai_one") or {}).get("label")
         why = str(one.get("msg") or "it failed without a word").strip().rstrip(".")
         why = why.removeprefix("Task failed: ").removeprefix("Module failed: ")
-        advice = ADVICE.get(str(one.get("reason")), "").format(project=project)
+        # Who lacks a right has the right password; what would help is said already.
+        reason = "" if "may not run" in why or "NOPERM" in why else str(one.get("reason"))
+        advice = ADVICE.get(reason, "").format(project=project)
         said.append(f"{f'{label}: ' if label else ''}{why}.{f' Next: {advice}' if advice else ''}")
     return "\n".join(said)
 

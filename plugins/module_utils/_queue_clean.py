@@ -260,9 +260,9 @@ def needed(flavour: Flavour, states: Iterable[str], policy: Policy, *, dry: bool
     if dry:
         return found
     found += [*WRITE, *(WRITE_LIST if "list" in kinds else ())]
-    if flavour.bull:
+    if flavour.bull or policy.ghosts == "remove":
         found += WRITE_GROUPS
-    else:
+    if not flavour.bull:
         found += WRITE_PARENTS if policy.parents == "upstream" else ("SREM",)
     if policy.events_maxlen is not None:
         found.append("XTRIM")

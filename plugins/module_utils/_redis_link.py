@@ -132,7 +132,7 @@ local function may(name)
   if redis.acl_check_cmd then return redis.acl_check_cmd(unpack(command)) end
   local reply = redis.pcall(unpack(command))
   local said = type(reply) == 'table' and reply.err or ''
-  for _, words in ipairs({"can't run this command", "can't access at least one of the keys", 'NOPERM'}) do
+  for _, words in ipairs({'The user executing the script', 'NOPERM'}) do
     if string.find(said, words, 1, true) then return false end
   end
   return true
@@ -823,7 +823,7 @@ def allowed(link: Link, base: str, commands: Iterable[str], what: str) -> None:
         raise RedisFailed(
             "auth",
             f"{link.label}: user {link.user} may not run {', '.join(missing)} on {base}*, which {what} needs; nothing"
-            f" was changed. Its rules have to grant {grant} on {where} (ACL GETUSER {link.user} shows them)",
+            f" there was changed. Its rules have to grant {grant} on {where} (ACL GETUSER {link.user} shows them)",
         )
 
 
@@ -841,7 +841,8 @@ def refused(link: Link, base: str, commands: Iterable[str]) -> list[str]:
             return [command[0]]
         if not (isinstance(reply, Refusal) and reply.code == "NOSCRIPT"):
             break
-    return [text(one) for one in good(reply, f"{link.label}: {_RIGHTS.name}")]
+    # UNLINK may be asked for, and be what the others cannot be tried without.
+    return list(dict.fromkeys(text(one) for one in good(reply, f"{link.label}: {_RIGHTS.name}")))
 
 
 def unnamed(script: Script, reply: Reply) -> str:

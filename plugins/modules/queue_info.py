@@ -133,7 +133,7 @@ EXAMPLES = r"""
   quai.ops.queue_info:
     host: 127.0.0.1
     queues: [mail, "report-*"]
-    watch: 30
+    watch: 30s
     fail_on: [stuck, no_workers, asleep]
 
 - name: Queues | Count a thousand queues in one round trip

@@ -173,6 +173,8 @@ def main() -> None:
         if not _compose.NAME.match(params["name"]):
             raise ValueError(f"name is {params['name']!r}; lowercase letters, digits, - and _ are right")
         wait, timeout = seconds(params, "wait"), seconds(params, "timeout")
+        if not timeout:
+            raise ValueError(f"timeout is {params['timeout']!r}; a command needs time, such as 120s")
         if module.check_mode:
             names = [command["name"] for command in commands]
             module.exit_json(changed=bool(commands), done=names, held_by=_lock.holder(lock))

@@ -117,6 +117,7 @@ def test_bad_input(run_module: Run, locks: Path, check: bool) -> None:
     for options, words in (
         ({"name": "../x"}, "name is '../x'; lowercase letters"),
         ({"name": "shop", "wait": "soon"}, "wait: 'soon' is no duration"),
+        ({"name": "shop", "timeout": "0s"}, "timeout is '0s'; a command needs time, such as 120s"),
         ({"name": "shop", "timeout": "-1"}, "timeout: '-1' is no duration"),
     ):
         result = run_module(stack_commands, check=check, **options)
