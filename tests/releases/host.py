@@ -174,7 +174,9 @@ class Shop:
 
     def kill(self, plan: dict[str, Any]) -> None:
         """Kill the release of this plan, as a crash would; what systemd runs goes on."""
-        self.target.sh(f"pkill -KILL -f '/root/[p]lan-{plan[\"id\"]}.json' || test $? = 1")
+        # In brackets, so that the shell of this very command does not fit.
+        identity = plan["id"]
+        self.target.sh(f"pkill -KILL -f '/root/[p]lan-{identity}.json' || test $? = 1")
 
     def serves(self, port: int = SITE) -> dict[str, Any]:
         """What a client gets."""
