@@ -10,7 +10,10 @@ requests that the old copy is answering are answered to their end by nginx' old 
 
 from __future__ import annotations
 
+import hashlib
+import http.client
 import os
+import re
 import signal
 import subprocess
 import time
@@ -29,6 +32,10 @@ TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 ESTABLISHED: Final = "01"  # as the kernel writes the state
 RELOAD_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 0.05
+# Where a door tells which front is in force, on loopback only.
+MARK: Final = "/.quai/front"
+MARK_SECONDS: Final = 5.0
+_DIGEST: Final = "@digest@"
 
 
 class FrontError(Exception):
@@ -68,13 +75,22 @@ def upstream(project: str, service: str) -> str:
 
 
 def render(project: str, doors: Sequence[Door]) -> str:
-    """The front as nginx reads it, within C(http)."""
-    parts = ["# Written by the releases of this project; what is changed here by hand is lost.\n"]
-    for door in sorted(doors):
-        name = upstream(project, door.service)
-        # Port 9 (discard) refuses, which the site answers with its page for a service that is away.
-        parts.append(
-            f"""
+    """The front as nginx reads it, within C(http). Each door tells which front is in force at MARK."""
+    body = "".join(_door(project, door) for door in sorted(doors))
+    return "# Written by the releases of this project; what is changed here by hand is lost.\n" + body.replace(
+        _DIGEST, digest(body)
+    )
+
+
+def digest(body: str) -> str:
+    """What tells one front from another."""
+    return hashlib.sha256(body.encode()).hexdigest()[:16]
+
+
+def _door(project: str, door: Door) -> str:
+    name = upstream(project, door.service)
+    # Port 9 (discard) refuses, which the site answers with its page for a service that is away.
+    return f"""
 upstream {name} {{
     server 127.0.0.1:{door.live or 9};
     keepalive 32;
@@ -85,6 +101,7 @@ server {{
     listen 127.0.0.1:{door.port};
     access_log off;
     client_max_body_size 0;
+    location = {MARK} {{ return 200 "{_DIGEST}"; }}
     location / {{
         proxy_pass http://{name};
         proxy_http_version 1.1;
@@ -96,36 +113,34 @@ server {{
     }}
 }}
 """
-        )
-    return "".join(parts)
 
 
-def switch(path: Path, text: str, nginx: Nginx) -> bool:
-    """Let nginx take this front; returns whether it was another one.
+def switch(path: Path, text: str, nginx: Nginx) -> None:
+    """Let nginx take this front, and see that it has; what the file says already may never have been taken.
 
-    When nginx refuses it or does not take it in time, the former file is put back and FrontError raised.
+    When nginx refuses it or does not take it in time, the former file is put back, taken again, and FrontError raised.
     """
     former = path.read_bytes() if path.exists() else None
-    if former == text.encode():
-        return False
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    _files.write(path, text.encode(), 0o644)
+    if former != text.encode():
+        _files.write(path, text.encode(), 0o644)
     try:
         reload(nginx)
-    except FrontError:
+        _seen(text)
+    except FrontError as error:
         if former is None:
             path.unlink()
-        else:
+        elif former != text.encode():
             _files.write(path, former, 0o644)
+        try:
+            reload(nginx)
+        except FrontError as again:
+            raise FrontError(f"{error}; and the former front is not in force either: {again}") from error
         raise
-    return True
 
 
 def reload(nginx: Nginx) -> None:
-    """Test the configuration, let nginx take it, and wait until no worker that knows the former one takes requests.
-
-    A host whose nginx does not run is fine: it takes the configuration when it starts.
-    """
+    """Test the configuration, let nginx take it, and wait until no worker that knows the former one takes requests."""
     tested = subprocess.run(
         [nginx.program, "-t", "-q", "-c", str(nginx.configuration)],
         stdin=subprocess.DEVNULL,
@@ -137,7 +152,7 @@ def reload(nginx: Nginx) -> None:
         raise FrontError(f"nginx refuses the front: {_last_words(tested.stdout)}")
     master = _master(nginx)
     if master is None:
-        return
+        raise FrontError(f"nginx does not run, or {nginx.pid_file} names another process; start it")
     before = set(workers(nginx, master))
     os.kill(master, signal.SIGHUP)
     deadline = time.monotonic() + RELOAD_SECONDS
@@ -148,6 +163,22 @@ def reload(nginx: Nginx) -> None:
         if time.monotonic() >= deadline:
             raise FrontError(f"nginx did not take the front within {RELOAD_SECONDS:g} s; its error log says why")
         time.sleep(POLL_SECONDS)
+
+
+def _seen(text: str) -> None:
+    """Ask each door which front is in force. Raises FrontError when one tells of another, or of none."""
+    told = re.search(r'return 200 "(\w+)"', text)
+    for port in re.findall(r"listen 127\.0\.0\.1:(\d+);", text) if told else []:
+        connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=MARK_SECONDS)
+        try:
+            connection.request("GET", MARK)
+            found = connection.getresponse().read(100).decode("utf-8", "replace")
+        except (OSError, http.client.HTTPException) as error:
+            raise FrontError(f"nginx has the new front, and does not answer on 127.0.0.1:{port}: {error}") from error
+        finally:
+            connection.close()
+        if told and found != told[1]:
+            raise FrontError(f"127.0.0.1:{port} is not nginx with the new front; is the port another program's?")
 
 
 def workers(nginx: Nginx, master: int) -> Mapping[int, bool]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
@@ -156,6 +157,7 @@ class Engine:
         former = serving(places)
         taken = {name: _release_front.other(former.get(name, "")) for name in plan.replace}
         self.colours = Colours(former, {**former, **taken})
+        self.current = dict(former)  # what nginx sends requests to
         self.touched = False
 
     def run(self) -> Outcome:
@@ -175,8 +177,8 @@ class Engine:
             self._start(directory)
             self._switch()
             message = self._verdict()
-        except (StepFailed, FrontError, OSError) as error:
-            return self._end(*undo(plan, self.places, self.hands, self.colours, str(error), touched=self.touched))
+        except Exception as error:  # whatever it is, what served before has to serve again
+            return self._end(*undo(plan, self.places, self.hands, self.colours, _reason(error), touched=self.touched))
         self._step("confirmed", seen=message)
         return self._end(GOOD, finish(plan, self.places, self.hands, self.colours, message))
 
@@ -210,6 +212,7 @@ class Engine:
                 service.runtime.stop(former)
             service.runtime.start(self.colours.new[service.name], directory)
             self._gate([service])
+            self._door(service.name, self.colours.new[service.name])
 
     def _gate(self, services: Sequence[Service]) -> None:
         probes = [probe for service in services for probe in service.runtime.probes(self.colours.new[service.name])]
@@ -220,11 +223,12 @@ class Engine:
         if why:
             raise StepFailed(why)
 
-    def _door(self, service: str, live: int | None) -> None:
-        """Let nginx send one service's requests elsewhere, or nowhere."""
-        fronts = doors(self.plan.services, self.colours.former)
-        fronts = [door._replace(live=live) if door.service == service else door for door in fronts]
-        _release_front.switch(self.places.front, _release_front.render(self.plan.project, fronts), self.places.nginx)
+    def _door(self, service: str, colour: str | None) -> None:
+        """Let nginx send one service's requests to a colour, or nowhere; the other doors stay as they are."""
+        self.current = {name: live for name, live in self.current.items() if name != service}
+        if colour:
+            self.current[service] = colour
+        point(self.plan, self.places, self.current)
 
     def _switch(self) -> None:
         self.hands.say("switch to the new copies")
@@ -265,10 +269,20 @@ class Engine:
 
 
 def finish(plan: Plan, places: Places, hands: Hands, colours: Colours, message: str) -> str:
-    """End the old copies once nothing asks them any more. It can be repeated."""
+    """Make the new copies those that stay, then end the old ones once nothing asks them any more. It can be repeated.
+
+    Nothing that goes wrong here makes the release a bad one: what is left over is told in the message that is returned.
+    """
     replaced = colours.replaced(plan.services)
+    left = []
     for service in replaced:
-        service.runtime.keep(colours.new[service.name])
+        new = colours.new[service.name]
+        # After a boot in between only what was kept runs.
+        left += _tried(f"{service.name} ({new}) may not start with the host", partial(service.runtime.keep, new))
+        left += _tried(f"{service.name} ({new}) may not run", partial(service.runtime.resume, new))
+    note(places, plan, colours.new)
+    if left:
+        return "; ".join([message, *left])
     deadline = time.monotonic() + plan.drain
     for service in replaced:
         old = colours.former.get(service.name)
@@ -277,45 +291,61 @@ def finish(plan: Plan, places: Places, hands: Hands, colours: Colours, message: 
         hands.say(f"end the old {service.name} ({old})")
         while service.port and service.runtime.connections(old) and time.monotonic() < deadline:
             time.sleep(DRAIN_POLL_SECONDS)
-        service.runtime.forget(old)
-    note(places, plan, colours.new)
-    return message
+        left += _tried(f"the old {service.name} ({old}) is left over", partial(service.runtime.forget, old))
+    return "; ".join([message, *left])
 
 
 def undo(plan: Plan, places: Places, hands: Hands, colours: Colours, why: str, *, touched: bool) -> tuple[str, str]:
     """Go back to what served before; returns the result and the message. It can be repeated.
 
-    C(touched): whether what served before may have been touched. If not, only the new copies go.
+    C(touched): whether what served before may have been touched. If not, only the new copies go. Every part of the way
+    back is gone, whatever became of the others.
     """
     hands.say(f"go back: {why.splitlines()[0]}")
     replaced = colours.replaced(plan.services)
-    missing = ""
-    try:
-        if touched:
-            for service in replaced:
-                if service.alone:
-                    service.runtime.stop(colours.new[service.name])
-                if service.name in colours.former:
-                    service.runtime.resume(colours.former[service.name])
-            probes = [
-                probe
-                for one in replaced
-                if one.name in colours.former
-                for probe in one.runtime.probes(colours.former[one.name])
-            ]
-            missing = hands.gate(probes) if probes else ""
-            point(plan, places, colours.former)
+    wrong: list[str] = []
+    if touched:
         for service in replaced:
-            service.runtime.forget(colours.new[service.name])
-    except (StepFailed, FrontError, OSError) as error:
-        return BROKEN, f"{why}\nAnd the way back failed: {error}"
-    if missing:
-        return BROKEN, f"{why}\nAnd what served before is not good any more: {missing}"
+            if service.alone:
+                wrong += _tried(service.name, partial(service.runtime.stop, colours.new[service.name]))
+            if service.name in colours.former:
+                wrong += _tried(service.name, partial(service.runtime.resume, colours.former[service.name]))
+        # Before it is asked whether it is good: it was, and what is there now is known to be bad.
+        wrong += _tried("nginx", partial(point, plan, places, colours.former))
+        probes = [
+            probe
+            for one in replaced
+            if one.name in colours.former
+            for probe in one.runtime.probes(colours.former[one.name])
+        ]
+        missing = hands.gate(probes) if probes else ""
+        if missing:
+            wrong.append(f"what served before is not good any more: {missing}")
+    left = []
+    for service in replaced if not wrong else []:
+        left += _tried(f"{service.name} is left over", partial(service.runtime.forget, colours.new[service.name]))
+    if wrong:
+        return BROKEN, "\n".join([why, *(f"And the way back failed: {one}" for one in wrong)])
     if not touched:
-        return FAILED, f"{why}\nWhat served before was not touched."
-    if not colours.former:
-        return RETURNED, f"{why}\nNothing served before, so nothing serves now."
-    return RETURNED, f"{why}\nWhat served before serves again."
+        end = "What served before was not touched."
+    elif colours.former:
+        end = "What served before serves again."
+    else:
+        end = "Nothing served before, so nothing serves now."
+    return RETURNED if touched else FAILED, "\n".join([why, end, *left])
+
+
+def _tried(what: str, act: Callable[[], None]) -> list[str]:
+    """Do it; returns what went wrong, so that the rest is done all the same."""
+    try:
+        act()
+    except (StepFailed, FrontError, OSError) as error:
+        return [f"{what}: {_reason(error)}"]
+    return []
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, (StepFailed, FrontError)) else f"{type(error).__name__}: {error}"
 
 
 def recover(plan: Plan, places: Places, hands: Hands) -> Outcome | None:
@@ -330,7 +360,8 @@ def recover(plan: Plan, places: Places, hands: Hands) -> Outcome | None:
     begun = late.data("starting")
     colours = Colours(dict(begun.get("former", {})), dict(begun.get("new", {})))
     plan = plan._replace(id=late.id, version=late.version)
-    if late.reached("confirmed"):
+    # A word that came and was not noted any more counts.
+    if late.reached("confirmed") or heard(places, late.id).get("verdict") == CONFIRMED:
         result, message = GOOD, finish(plan, places, hands, colours, "broken off after it was confirmed")
     else:
         # One that must be alone was stopped at some moment after the start; when is not known.

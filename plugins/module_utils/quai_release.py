@@ -78,7 +78,8 @@ def _service(given: Data, one: Data) -> Service:
             command=fill(one["command"], colour),
             directory=directory / one["directory"],
             user=one["user"],
-            environment={**listens, **fill(one["environment"], colour)},
+            # The copy's own port wins over the declared one, which is nginx'.
+            environment={**fill(one["environment"], colour), **listens},
             secrets_file=one["secrets_file"],
             grace=float(one["grace"]),
         )
@@ -183,10 +184,12 @@ def run(given: Data) -> int:
     plan, where = plan_of(given), places(given["project"])
     purpose = f"{plan.kind} of {plan.version} by {plan.by}"
     with _lock.held(f"stack-{plan.project}", float(given["lock_wait"]), purpose=purpose):
-        where.word.unlink(missing_ok=True)
         late = _release_run.recover(plan, where, hands_of(given))
         if late:
             say(f"before: {late.message}")
+            if late.result == BROKEN:
+                raise StepFailed("what the release before left behind has to be mended first; nothing was begun")
+        where.word.unlink(missing_ok=True)
         outcome = _release_run.Engine(plan, where, hands_of(given)).run()
     return _exit(outcome.result)
 
