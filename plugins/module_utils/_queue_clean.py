@@ -16,6 +16,7 @@ import fnmatch
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Callable, Final, NamedTuple
@@ -166,6 +167,8 @@ def clean(
         seconds = plan.pace.left
     work = _Work(link, queue, flavour, rules, policy, now=now, dry=dry, before=before, seconds=seconds)
     work.progress = progress
+    if policy.max_remove is not None:
+        work.most = _most(policy, rules, flavour, before)
     try:
         work.all()
         work.tell()
@@ -366,10 +369,14 @@ class _Work:
         self.left = [-1 if rule.limit is None else rule.limit for rule in rules]
         self.removed: dict[str, int] = {}
         self.kept = dict.fromkeys(KEPT, 0)
+        self.kept_in: dict[str, Counter[str]] = {}  # the same for each state
+        self.waits: Counter[str] = Counter()  # parents per state that may go as soon as their children have gone
+        self.most: int | None = None  # of total; None for any number
         self.ghosts: int | None = None
         self.ghosts_removed = 0
         self.orphans: int | None = None
         self.orphans_removed = 0
+        self.lost_parents = 0  # of these orphans
         self.released = 0
         self.parents_deleted = 0
         self.touched = 0
@@ -387,8 +394,14 @@ class _Work:
         """Jobs and ids that were removed, or would be."""
         return sum(self.removed.values()) + self.ghosts_removed + self.orphans_removed
 
+    @property
+    def gone(self) -> int:
+        """Removed jobs for which a parent that cannot run any more may have stayed."""
+        unfinished = sum(count for state, count in self.removed.items() if state not in FINISHED)
+        return unfinished + self.touched + self.orphans_removed
+
     def all(self) -> None:
-        """All rules, then ghosts and orphans."""
+        """All rules, then ghosts and orphans, then the parents that stayed only because of what has gone."""
         try:
             states = by_state(self.rules, self.flavour)
             self.removed = dict.fromkeys(states, 0)
@@ -400,6 +413,11 @@ class _Work:
                 self._ghosts()
             if self.policy.orphans != "ignore":
                 self._orphans()
+            if self.lost_parents:
+                # Jobs stayed for these as well: which ones, nobody knows any more.
+                self.waits = Counter({state: kept["parent"] for state, kept in self.kept_in.items()})
+            if not self.dry:
+                self._parents(states)
         except _Ended:
             self.timed_out = True
             self.warnings.append(f"max_seconds ({self.policy.max_seconds:g}) was over; the next run goes on")
@@ -440,6 +458,8 @@ class _Work:
             why = "a key of theirs or of their family is of another type than in a queue"
             warnings = [*warnings, f"{damaged} jobs stay, because {why}: {names}"]
         cascades = self.touched and (self.policy.parents == "upstream" or self.kept["parent"])
+        # A dry run takes no child away.
+        freed = self.gone and any(self.waits.values())
         return Outcome(
             counts_before=before,
             counts_after=after,
@@ -453,7 +473,7 @@ class _Work:
             chunks=self.pace.chunks,
             longest_chunk_ms=round(self.pace.longest_ms, 3),
             redis_ms=round(self.pace.redis_ms, 3),
-            exact=not self.dry or not (cascades or self.timed_out),
+            exact=not self.dry or not (cascades or freed or self.timed_out),
             complete=not self.limited and not self.timed_out,
             warnings=tuple(warnings + self.warnings),
             released=self.released,
@@ -476,6 +496,25 @@ class _Work:
             start = self._quick(state, indexes)
         for found in self._pages(state, indexes, only=only, start=start):
             self._count(state, indexes, found)
+
+    def _parents(self, states: Mapping[str, Sequence[int]]) -> None:
+        """Look again where parents stayed because of their children, as long as children go.
+
+        Otherwise a second run would remove them.
+        """
+        gone = 0
+        while self.gone > gone and any(self.waits.values()):
+            if self.most is not None and self.total + sum(self.waits.values()) > self.most:
+                # They were in no plan: the next one counts them.
+                self.limited = True
+                return
+            gone = self.gone
+            # A second look at active jobs takes as long as a lock lasts, and hardly any of them is such a parent.
+            for state in [one for one, count in self.waits.items() if count and one != "active"]:
+                self.kept = {why: count - self.kept_in[state][why] for why, count in self.kept.items()}
+                del self.kept_in[state], self.waits[state]
+                for found in self._pages(state, states[state]):
+                    self._count(state, states[state], found)
 
     def _pages(
         self,
@@ -523,7 +562,7 @@ class _Work:
             examined=reply[1], taken=reply[2], done=reply[3], anchor=reply[4], score=reply[5], before=reply[6],
             spent=_spent(reply[7], wall), kept=reply[8], per_rule=reply[9], oldest=_time(reply[10]),
             newest=_time(reply[11]), some=reply[12], released=reply[13], deleted=reply[14], touched=reply[15],
-            total=reply[16], damaged=reply[17],
+            total=reply[16], damaged=reply[17], waits=reply[18],
         )  # fmt: skip
 
     def _script(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> tuple[Any, float]:
@@ -606,9 +645,12 @@ class _Work:
         self.parents_deleted += found.deleted
         self.released += found.released
         self.touched += found.touched
+        self.waits[state] += found.waits
         for why, count in zip(KEPT, found.kept):
             self.kept[why] += count
-        self.damaged += [text(one) for one in found.damaged][: _NAMED - len(self.damaged)]
+            self.kept_in.setdefault(state, Counter())[why] += count
+        damaged = [text(one) for one in found.damaged]
+        self.damaged += [one for one in damaged if one not in self.damaged][: _NAMED - len(self.damaged)]
         for index, count in zip(indexes, found.per_rule):
             self._used(index, count)
         self._times(found.oldest, found.newest)
@@ -835,6 +877,7 @@ class _Work:
             held += awaited
             if remove:
                 self.orphans_removed += found
+                self.lost_parents += reply[7]
                 self._sample(text(one) for one in reply[6])
         if held:
             self.warnings.append(
@@ -925,6 +968,7 @@ class _Found(NamedTuple):
     touched: int
     total: int
     damaged: Sequence[Any]  # ids of some
+    waits: int
 
 
 def _bytes(part: str) -> str:

@@ -340,7 +340,7 @@ local groups, damaged = {}, {}
 local taken, jobs, per_rule, positions = {}, {}, {}, {}
 local stay, stay_score, examined, done = anchor, ARGV[4], 0, 0
 local oldest, newest
-local touched, left = 0, {}
+local touched, waits, left = 0, 0, {}
 for i, rule in ipairs(ask.rules) do per_rule[i], left[i] = 0, rule.left end
 
 local function decide(id, score, place)
@@ -373,14 +373,20 @@ local function decide(id, score, place)
     local parent = job[AT.parentKey]
     local held
     if ask.protect then
-      held = awaited(key, parent) or expectant(key, ask.over)
+      held = awaited(key, parent)
+      if not held then
+        held = expectant(key, ask.over)
+        -- One that cannot run any more may go as soon as its children have gone.
+        if held == 'parent' and (ask.over or ghost) then waits = waits + 1 end
+      end
       if not held and parent and parent ~= '' then reach(parent) end
     else
       held = tangled(key, parent)
     end
     if held then return held end
     if parent and parent ~= '' then
-      if call('EXISTS', parent) == 1 and listed_by(key, parent) == true then touched = touched + 1 end
+      local there = ask.protect or call('EXISTS', parent) == 1
+      if there and listed_by(key, parent) == true then touched = touched + 1 end
     end
   end
   groups[#jobs + 1] = group
@@ -486,7 +492,7 @@ end
 local counts = {kept.young, kept.newest, kept.unknown, kept.filter, kept.limit, kept.locked, kept.scheduler,
   kept.parent, kept.ghost, kept.damaged}
 return {'ok', examined, #taken, done, stay, stay_score, before, spent(), counts, per_rule,
-  tostring(oldest or ''), tostring(newest or ''), some, released, deleted, touched, total, damaged}
+  tostring(oldest or ''), tostring(newest or ''), some, released, deleted, touched, total, damaged, waits}
 """
 KEPT: Final = ("young", "newest", "unknown", "filter", "limit", "locked", "scheduler", "parent", "ghost", "damaged")
 
@@ -571,7 +577,7 @@ local function listed(id)
   end
   return false
 end
-local keys, found, young, held, examined = {}, {}, 0, 0, 0
+local keys, found, young, held, parents, examined = {}, {}, 0, 0, 0, 0
 for i = 3, #ARGV do
   if examined > 0 and seconds() - STARTED > ask.seconds then break end
   examined = examined + 1
@@ -591,6 +597,7 @@ for i = 3, #ARGV do
           held = held + 1
         else
           found[#found + 1] = id
+          parents = parents + call('EXISTS', key .. ':dependencies')
           keys_of(key, keys)
           local dedup = job[6] and base .. 'de:' .. job[6]
           if dedup and kind_of(dedup) == 'string' and call('GET', dedup) == id then
@@ -605,7 +612,7 @@ end
 if #found > 0 and not ask.dry then unlink(keys) end
 local some = {}
 for i = 1, math.min(#found, ask.samples) do some[i] = found[i] end
-return {'ok', examined, #found, young, held, spent(), some}
+return {'ok', examined, #found, young, held, spent(), some, parents}
 """
 
 ORPHANS: Final = Script("look for orphans", "\n".join((CLOCK, HEAD, REMOVE, FAMILY, _ORPHANS)))

@@ -132,7 +132,7 @@ local function may(name)
   if redis.acl_check_cmd then return redis.acl_check_cmd(unpack(command)) end
   local reply = redis.pcall(unpack(command))
   local said = type(reply) == 'table' and reply.err or ''
-  for _, words in ipairs({'The user executing the script', 'NOPERM'}) do
+  for _, words in ipairs({'The user executing the script', 'ACL failure in script', 'NOPERM'}) do
     if string.find(said, words, 1, true) then return false end
   end
   return true

@@ -368,9 +368,6 @@ class Builder:
         fields["deid"] = name
         key = f"{self.base(queue)}de:{name}"
         kind = self.random.randrange(4)
-        # Bull removes the key whoever holds it.
-        if kind == 1 and self.traits.bull and not self.wild:
-            kind = 0
         if kind == 0:
             self.put("SET", key, identity)
         elif kind == 1:

@@ -16,7 +16,7 @@ import argparse
 import contextlib
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ansible_collections.quai.ops.plugins.module_utils._queue_layout import Flavour, Queue, QueueProblem
@@ -26,7 +26,7 @@ from ansible_collections.quai.ops.plugins.module_utils._resp import text
 from tests.queues import snapshot
 from tests.queues.generator import NOW, OTHER, PREFIX, QUEUE, Case, Command, case_of, traits, write_real
 from tests.queues.place import Database, Node, NodeError, Place, opened
-from tests.queues.snapshot import Snapshot, Tolerance, differences
+from tests.queues.snapshot import Snapshot, Tolerance, Value, differences
 
 SOURCE, THEIRS, OURS = 1, 2, 3
 SHRINK_TRIES = 4000
@@ -128,6 +128,31 @@ def clean_tolerance(before: Snapshot, case: Case) -> Tolerance:
     )
 
 
+def with_others_deduplication(case: Case, before: Snapshot, theirs: Snapshot, ours: Snapshot) -> None:
+    """Put back what C(clean) removed in place of us: deduplication keys that no job held that went.
+
+    Bull removes them with every job that has the name, and we never do: we must have all of these. BullMQ does so with
+    the last of the children that go with their parent, as we do, but goes through a list from the other end: where
+    there are several, those of one list may be without the key in one of the two. test_deliberate.py has both.
+    """
+    has, base = traits(case.package), f"{PREFIX}:{QUEUE}:"
+    went = {key: before[key].data for key in before if before[key].kind == "hash" and key not in theirs}
+    jobs = {key: job for key, job in went.items() if key.startswith(base) and "deid" in job}
+    for job in jobs.values():
+        dedup = f"{base}de:{job['deid']}"
+        held = before.get(dedup)
+        if held is None or jobs.get(base + held.data, {}).get("deid") == job["deid"]:
+            continue
+        parent = job.get("parentKey")
+        if has.bull:
+            theirs[dedup] = held
+        elif parent in went and case.state in ("wait", "paused", "active"):
+            several = sum(other.get("parentKey") == parent for other in went.values()) > 1
+            if several and ours.get(dedup, held) == held:
+                theirs.pop(dedup, None)
+                theirs.update({dedup: held} if dedup in ours else {})
+
+
 PAGES = (1, 2, 7, 0, 0)
 
 
@@ -198,7 +223,9 @@ def clean_trial(fast: str, **policy: Any) -> Callable[[World, Case], list[str]]:
             plan = our_clean(world, case, OURS, fast, dry=True, **policy)
             lines = [f"a dry run wrote: {line}" for line in differences(before, world.take(OURS))]
             outcome = our_clean(world, case, OURS, fast, **policy)
-        lines += differences(world.take(THEIRS), world.take(OURS), clean_tolerance(before, case))
+        theirs, ours = world.take(THEIRS), world.take(OURS)
+        with_others_deduplication(case, before, theirs, ours)
+        lines += differences(theirs, ours, clean_tolerance(before, case))
         counted = outcome.removed.get(case.state, 0)
         # Parents that go with their last child are counted by us, and are not among the ids that they return.
         if counted != len(removed) and case.state != "waiting-children":
@@ -238,14 +265,29 @@ def state_trial(world: World, case: Case) -> list[str]:
             is_paused = _queue_state.is_paused(world.link(OURS), Queue(PREFIX, QUEUE), flavour)
             if is_paused == (action == "pause"):
                 continue
+            found = world.take(THEIRS)
             world.their(case.package, action, {})
             ours = {"pause": _queue_state.pause, "resume": _queue_state.resume}[action]
             before = world.take(OURS)
             ours(world.link(OURS), Queue(PREFIX, QUEUE), flavour, dry=True)
             lines += [f"a dry {action} wrote: {line}" for line in differences(before, world.take(OURS))]
             ours(world.link(OURS), Queue(PREFIX, QUEUE), flavour, page=pick.choice((1, 3, 3500)))
-            lines += [f"{action}: {line}" for line in differences(world.take(THEIRS), world.take(OURS), Tolerance())]
+            theirs = world.take(THEIRS)
+            if action == "resume":
+                with_marker(case, found, theirs)
+            lines += [f"{action}: {line}" for line in differences(theirs, world.take(OURS), Tolerance())]
     return lines
+
+
+def with_marker(case: Case, before: Snapshot, theirs: Snapshot) -> None:
+    """Add the mark that BullMQ 5 forgets for jobs in C(wait) of a paused queue; test_deliberate.py has it."""
+    key = f"{PREFIX}:{QUEUE}:"
+    if traits(case.package).major != 5 or f"{key}wait" not in before:
+        return
+    if f"{key}paused" not in before and f"{key}prioritized" not in before:
+        marks = before[f"{key}marker"].data if f"{key}marker" in before else []
+        data = [("0", "0"), *(mark for mark in marks if mark[0] != "0")]
+        theirs[f"{key}marker"] = Value("zset", data, expires=False)
 
 
 def retry_trial(world: World, case: Case) -> list[str]:
@@ -418,6 +460,11 @@ def rules_of(case: Case, pick: random.Random) -> list[dict[str, Any]]:
     return found
 
 
+def fewer(some: Mapping[str, int], more: Mapping[str, int]) -> bool:
+    """Whether there are at most as many of each."""
+    return some.keys() == more.keys() and all(count <= more[state] for state, count in some.items())
+
+
 def policy_trial(fast: str) -> Callable[[World, Case], list[str]]:
     """Our clean-up and what it promises, where the packages have nothing to compare with."""
 
@@ -447,7 +494,9 @@ def policy_trial(fast: str) -> Callable[[World, Case], list[str]]:
         counted = snapshot.cleaned(after.get(events)) - snapshot.cleaned(before.get(events))
         if counted != sum(done.removed.values()) and events in before:
             lines.append(f"{events} says {counted} were removed, the outcome {done.removed}")
-        if not model.removed == dict(plan.removed) == dict(done.removed):
+        # Where a plan cannot know which parents stay alone, it says so, and has fewer of them.
+        planned = done.removed if not plan.exact and fewer(plan.removed, done.removed) else plan.removed
+        if not model.removed == dict(planned) == dict(done.removed):
             lines.append(f"removed: {model.removed} expected, {plan.removed} planned, {done.removed} done")
         if policy.ghosts != "ignore" and not model.ghosts == plan.ghosts == done.ghosts:
             lines.append(f"ghosts: {model.ghosts} expected, {plan.ghosts} planned, {done.ghosts} found")

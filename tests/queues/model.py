@@ -136,6 +136,23 @@ class Model:
             waiting = ["wait", "paused", *(["prioritized"] if self.has.prioritized else [])]
             for state in waiting if rule.state == "waiting" else [rule.state]:
                 states.setdefault(state, []).append(index)
+        self.once(rules, policy, now, states, left)
+        if policy.ghosts != "ignore":
+            self.sweep_ghosts(policy.ghosts == "remove")
+        # A parent that has finished stays for its children, and no longer than they are there.
+        while self.once(rules, policy, now, states, left):
+            pass
+
+    def once(
+        self,
+        rules: Sequence[Rule],
+        policy: Policy,
+        now: int,
+        states: dict[str, list[int]],
+        left: list[int | None],
+    ) -> int:
+        """Look at every state once; how many jobs went."""
+        before = sum(self.removed.values())
         for state, indexes in states.items():
             self.removed.setdefault(state, 0)
             everything = self.members(state)
@@ -158,8 +175,7 @@ class Model:
                 left[taken] = None if left[taken] is None else left[taken] - 1  # type: ignore[operator]
                 self.removed[state] += 1
                 self.remove(identity, state, policy)
-        if policy.ghosts != "ignore":
-            self.sweep_ghosts(policy.ghosts == "remove")
+        return sum(self.removed.values()) - before
 
     def rule_for(
         self,

@@ -147,6 +147,10 @@ CHOSEN: tuple[tuple[str, str, str], ...] = (
 EQUIVALENT: dict[tuple[str, str], str] = {
     ("_queue_retry", "if deepest > rewrite_most then"): "either way gives the same list; this one bounds the time",
     ("_queue_retry", "if count == looked then"): "removes the same ids, by their place in place of one by one",
+    (
+        "_queue_fast",
+        "if page.err then return ended(1, 'sort') end",
+    ): "without a page no job has a time, so that the exact way takes over as well",
 }
 
 

@@ -474,6 +474,79 @@ def test_a_parent_with_children_that_have_not_finished_stays(mail: Mail, state: 
     assert done.removed[state] == (1 if state in ("completed", "failed") else 0)
 
 
+FREED = [old("failed"), old("delayed"), old("completed")]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@FAST
+def test_a_finished_parent_goes_with_its_last_child(mail: Mail, order: int, fast: str) -> None:
+    """Whichever is looked at first: a second run would remove it otherwise. A plan cannot know, and says so."""
+    family(mail, "child", "delayed", parent="failed", other="mail")
+    mail.job("failed", "stays")
+    mail.add("SADD", mail.key("stays:dependencies"), mail.job("delayed", "young", YOUNG))
+    mail.job("failed", "locked")
+    mail.add("SET", mail.key("locked:lock"), "token")
+    mail.add("SET", mail.key("text"), "no job")
+    mail.add("ZADD", mail.key("failed"), OLD, "text")
+    asked = FREED[::order]
+    plan = mail.clean(*asked, dry=True, fast=fast)
+    assert (plan.exact, sum(plan.removed.values())) == (False, 1)
+    done = mail.clean(*asked, fast=fast)
+    assert (done.removed, done.complete) == ({"failed": 1, "delayed": 1, "completed": 0}, True)
+    # Nothing is counted twice.
+    kept = {why: count for why, count in done.kept.items() if count}
+    assert kept == {"parent": 1, "locked": 1, "young": 1, "damaged": 1}
+    assert [warning.rpartition(": ")[2] for warning in done.warnings] == ["text"]
+    assert (mail.ids("failed"), mail.ids("delayed")) == (["locked", "stays", "text"], ["young"])
+    after = snapshot_of(mail)
+    assert not mail.clean(*asked, fast=fast).changed
+    assert snapshot_of(mail) == after
+
+
+def test_a_parent_that_stays_leaves_a_plan_exact(mail: Mail) -> None:
+    """Where nothing goes that could be its child."""
+    mail.job("failed", "parent")
+    mail.add("SADD", mail.key("parent:dependencies"), mail.job("delayed", "child", YOUNG))
+    mail.job("failed", "alone")
+    assert mail.clean(*FREED, dry=True).exact
+    assert mail.clean(*FREED).removed["failed"] == 1
+
+
+@pytest.mark.parametrize(("most", "left"), [(1, ["parent"]), (2, [])])
+def test_a_parent_that_no_plan_has_is_within_the_most(mail: Mail, most: int, left: list[str]) -> None:
+    family(mail, "child", "delayed", parent="failed", other="mail")
+    done = mail.clean(*FREED, max_remove=most)
+    assert mail.ids("failed") == left
+    assert done.complete == (not left)
+    assert mail.clean(*FREED, max_remove=most).removed["failed"] == len(left)
+
+
+def test_a_parent_goes_with_a_child_that_does_not_know_it(mail: Mail) -> None:
+    mail.job("failed", "parent")
+    mail.add("SADD", mail.key("parent:dependencies"), mail.job("delayed", "child", parentKey=mail.key("nobody")))
+    assert mail.clean(*FREED).removed == {"failed": 1, "delayed": 1, "completed": 0}
+
+
+def test_a_parent_without_data_goes_with_its_last_child(mail: Mail) -> None:
+    """It can never run: an id in waiting-children whose job was evicted, say."""
+    child = mail.job("failed", "child", parentKey=mail.key("parent"))
+    mail.job("waiting-children", "parent", ghost=True)
+    mail.add("SADD", mail.key("parent:dependencies"), child)
+    asked = (old("waiting-children"), old("failed"))
+    assert mail.clean(*asked).removed == {"waiting-children": 1, "failed": 1}
+    assert not mail.clean(*asked).changed
+
+
+@pytest.mark.parametrize(("parent", "child"), [("failed", ""), ("", "failed")])
+def test_a_family_goes_with_an_orphan(mail: Mail, parent: str, child: str) -> None:
+    key = mail.job(parent, "parent")
+    mail.add("SADD", f"{key}:dependencies", mail.job(child, "child", parentKey=key))
+    assert not mail.clean(old("failed"), orphans="remove", dry=True).exact
+    done = mail.clean(old("failed"), orphans="remove")
+    assert (done.removed["failed"], done.orphans_removed, done.kept["parent"]) == (1, 1, 0)
+    assert not mail.clean(old("failed"), orphans="remove").changed
+
+
 @pytest.mark.parametrize("paused", [False, True])
 @pytest.mark.parametrize("major", [3, 5, 6])
 def test_upstream_frees_or_deletes_parents(mail: Mail, paused: bool, major: int) -> None:

@@ -210,14 +210,30 @@ def test_active_jobs_are_skipped_unless_asked(both: Both) -> None:
 
 @pytest.mark.parametrize("package", ["bull4"])
 def test_deduplication_of_another_job(both: Both) -> None:
-    """Bull removes a deduplication key whoever holds it."""
+    """Bull removes a deduplication key whoever holds it, so that its job can be added once more."""
     both.job("wait", "1", deid="d")
+    both.job("wait", "2", YOUNG, deid="d")
     both.put("SET", f"{KEY}de:d", "2")
     both.split()
     both.theirs("clean", grace=DAY, limit=0, state="wait")
-    assert both.has(THEIRS, "de:d") == [False]
+    assert both.has(THEIRS, "1", "2", "de:d") == [False, True, False]
     both.clean([{"state": "wait", "older_than": "1d"}])
-    assert both.has(OURS, "1", "de:d") == [False, True]
+    assert both.has(OURS, "1", "2", "de:d") == [False, True, True]
+
+
+@pytest.mark.parametrize("package", ["bullmq568", "bullmq5", "bullmq6"])
+def test_which_child_is_the_last(both: Both) -> None:
+    """They begin at the head of a list, with the newest. The last child ends its deduplication, whoever holds it."""
+    parent = f"{KEY}p"
+    both.job("waiting-children", "p")
+    for name in ("older", "newer"):
+        both.put("SADD", f"{parent}:dependencies", both.job("wait", name, parentKey=parent, deid=name))
+        both.put("SET", f"{KEY}de:{name}", "another")
+    both.split()
+    both.theirs("clean", grace=DAY, limit=0, state="wait")
+    assert both.has(THEIRS, "p", "older", "newer", "de:older", "de:newer") == [False, False, False, False, True]
+    both.clean([{"state": "wait", "older_than": "1d"}], parents="upstream")
+    assert both.has(OURS, "p", "older", "newer", "de:older", "de:newer") == [False, False, False, True, False]
 
 
 @pytest.mark.parametrize("package", ["bullmq1", "bullmq3", "bullmq4"])
@@ -653,3 +669,16 @@ def test_both_lists_hold_jobs(both: Both, action: str) -> None:
     ours(both.world.link(OURS), Queue(PREFIX, QUEUE), flavour_of(both.package))
     target = "paused" if action == "pause" else "wait"
     assert sorted(one for one in both.ids(OURS, target) if not one.startswith("0:")) == ["1", "2"]
+
+
+@pytest.mark.parametrize("package", ["bullmq568", "bullmq5"])
+def test_resume_with_jobs_in_wait(both: Both) -> None:
+    """Jobs that another version put into wait of a paused queue: resume() wakes nobody for them; ours does."""
+    both.job("wait", "1")
+    both.put("HSET", f"{KEY}meta", "paused", 1)
+    both.split()
+    both.theirs("resume")
+    assert both.ids(THEIRS, "wait") == ["1"]
+    assert both.has(THEIRS, "marker") == [False]
+    _queue_state.resume(both.world.link(OURS), Queue(PREFIX, QUEUE), flavour_of(both.package))
+    assert (both.ids(OURS, "wait"), both.ids(OURS, "marker")) == (["1"], ["0"])
